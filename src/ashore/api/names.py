@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that people and other programs see: OVN objects, netdevs, leases, identities. As ovn-kubernetes has them."""
+
+from ashore.api.net import NodeName, PodKey
+
+CLUSTER_ROUTER = "ovn_cluster_router"
+MANAGEMENT_PORT = "ovn-k8s-mp0"
+INTEGRATION_BRIDGE = "br-int"
+EXTERNAL_BRIDGE = "br-ex"
+PHYSICAL_NETWORK = "physnet"
+DEFAULT_NETWORK = "default"
+ZONE = "global"
+LEASE_NAMESPACE = "ovn-kubernetes"
+CONTROLLER_LEASE = "ashore-controller"
+DPU_LEASE_HOLDER = "ovnkube-dpu-node"
+DPU_GROUP = "ashore:dpus"
+HOST_GROUP = "ashore:hosts"
+CONTROLLER_USER = "ashore:controller"
+API_GROUP = "dpu.ashore.dev"
+VFS_EXHAUSTED_TAINT = "dpu.ashore.dev/vfs-exhausted"
+
+
+def pod_port(pod: PodKey) -> str:
+    """The logical switch port's name and the OVS interface's ``iface-id``."""
+    return f"{pod.namespace}_{pod.name}"
+
+
+def management_port(node: NodeName) -> str:
+    """The logical switch port of a node's management port."""
+    return f"k8s-{node}"
+
+
+def switch_to_router(node: NodeName) -> str:
+    """The switch's port to the cluster router."""
+    return f"stor-{node}"
+
+
+def router_to_switch(node: NodeName) -> str:
+    """The cluster router's port to the node's switch."""
+    return f"rtos-{node}"
+
+
+def dpu_lease(node: NodeName) -> str:
+    """The lease by which a DPU shows that it serves its host."""
+    return f"ovn-dpu-{node}"
+
+
+def dpu_user(node: NodeName) -> str:
+    """The user name of a DPU's certificate."""
+    return f"ashore:dpu:{node}"
+
+
+def host_user(node: NodeName) -> str:
+    """The user name of a host agent's certificate."""
+    return f"ashore:host:{node}"
