@@ -80,6 +80,11 @@ class Invalid(ValueError):  # noqa: N818 (a finding about data)
 
 
 MIN_MTU = 1280
+MAX_MTU = 65535
+MOST_NODE_BITS = 20
+"""More than 2**20 nodes is a mistake in a prefix length."""
+FEWEST_HOST_BITS = 3
+"""A node needs its gateway, its management port and one pod."""
 
 
 def parse(spec: NetworkConfigSpec) -> Settings:
@@ -95,20 +100,9 @@ def parse(spec: NetworkConfigSpec) -> Settings:
     families = {network.cidr.version for network in cluster}
     join = tuple(n for n in _networks("joinCIDRs", spec.join_cidrs, problems) if n.version in families or not families)
     _overlaps(cluster, service, join, problems)
-    problems += [
-        Problem("serviceCIDRs", f"no IPv{family} range, but clusterNetworks has one; add it")
-        for family in sorted(families - {n.version for n in service})
-    ]
-    problems += [
-        Problem("joinCIDRs", f"no IPv{family} range, but clusterNetworks has one; add it")
-        for family in sorted(families - {n.version for n in join})
-    ]
-    if spec.mtu and not MIN_MTU <= spec.mtu <= 65535:  # noqa: PLR2004 (an IP packet's limit)
-        problems.append(Problem("mtu", f"{spec.mtu} is outside {MIN_MTU}..65535 (0: the uplink's less 100)"))
-    if spec.encap_family not in ("IPv4", "IPv6"):
-        problems.append(Problem("encapFamily", f"{spec.encap_family!r} is neither IPv4 nor IPv6"))
-    if spec.offload not in ("on", "off", "auto"):
-        problems.append(Problem("offload", f"{spec.offload!r} is none of on, off, auto"))
+    _missing_families("serviceCIDRs", families, service, problems)
+    _missing_families("joinCIDRs", families, join, problems)
+    _scalars(spec, problems)
     node_ports = _port_range("nodePortRange", spec.node_port_range, problems)
     snat_ports = _port_range("snatPortRange", spec.snat_port_range, problems)
     if node_ports[0] <= snat_ports[1] and snat_ports[0] <= node_ports[1] and not problems:
@@ -135,11 +129,8 @@ def _cluster_networks(spec: NetworkConfigSpec, problems: list[Problem]) -> tuple
     for index, entry in enumerate(spec.cluster_networks):
         where = f"clusterNetworks[{index}]"
         for cidr in _networks(where + ".cidr", (entry.cidr,), problems):
-            # A node needs its gateway, its management port and one pod; more than 2**20 nodes is a mistake.
-            if (
-                not cidr.prefixlen <= entry.host_prefix <= cidr.max_prefixlen - 3
-                or entry.host_prefix - cidr.prefixlen > 20
-            ):  # noqa: PLR2004
+            fits = cidr.prefixlen <= entry.host_prefix <= cidr.max_prefixlen - FEWEST_HOST_BITS
+            if not fits or entry.host_prefix - cidr.prefixlen > MOST_NODE_BITS:
                 problems.append(
                     Problem(where + ".hostPrefix", f"{entry.host_prefix} doesn't cut {cidr} into node subnets")
                 )
@@ -158,6 +149,20 @@ def _networks(field: str, cidrs: tuple[str, ...], problems: list[Problem]) -> tu
         except ValueError as error:
             problems.append(Problem(field, str(error)))
     return tuple(found)
+
+
+def _missing_families(field: str, families: set[int], ranges: tuple[net.Network, ...], problems: list[Problem]) -> None:
+    for family in sorted(families - {cidr.version for cidr in ranges}):
+        problems.append(Problem(field, f"no IPv{family} range, but clusterNetworks has one; add it"))
+
+
+def _scalars(spec: NetworkConfigSpec, problems: list[Problem]) -> None:
+    if spec.mtu and not MIN_MTU <= spec.mtu <= MAX_MTU:
+        problems.append(Problem("mtu", f"{spec.mtu} is outside {MIN_MTU}..{MAX_MTU} (0: the uplink's less 100)"))
+    if spec.encap_family not in ("IPv4", "IPv6"):
+        problems.append(Problem("encapFamily", f"{spec.encap_family!r} is neither IPv4 nor IPv6"))
+    if spec.offload not in ("on", "off", "auto"):
+        problems.append(Problem("offload", f"{spec.offload!r} is none of on, off, auto"))
 
 
 def _overlaps(

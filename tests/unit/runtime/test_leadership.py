@@ -82,7 +82,7 @@ def test_a_term_that_lost_its_certainty_never_gets_it_back() -> None:
 
 async def test_one_of_two_leads_and_the_other_takes_over_when_it_stops() -> None:
     lease = SharedLease()
-    timing = runtime.Timing(duration_s=2, renew_s=0.1)
+    timing = runtime.Timing(duration_s=60, renew_s=0.1)
     leads: asyncio.Queue[str] = asyncio.Queue()
 
     def campaign(name: str) -> asyncio.Task[None]:
