@@ -26,7 +26,7 @@ class Column(msgspec.Struct, frozen=True):
     """A column's type. ``kind`` is scalar, optional, set or map; ``key`` and ``value`` are OVSDB's atom types.
 
     ``ref_table`` names the table that a uuid key refers to, ``strong`` says how; ``mutable`` is False for columns that
-    only an insert may set.
+    only an insert may set. ``enum`` lists the only values that a string may have; empty: any.
     """
 
     kind: str
@@ -36,14 +36,20 @@ class Column(msgspec.Struct, frozen=True):
     strong: bool = False
     mutable: bool = True
     value_ref_table: str | None = None
+    enum: tuple[str, ...] = ()
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table's name, columns, and whether its rows live without being referenced."""
+    """A table's name, columns, and whether its rows live without being referenced.
+
+    ``indexes`` are the column groups whose values are unique in the table, ``max_rows`` is None for "any number".
+    """
 
     name: str
     is_root: bool
     columns: dict[str, Column]
+    indexes: tuple[tuple[str, ...], ...] = ()
+    max_rows: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
