@@ -152,8 +152,8 @@ def _networks(field: str, cidrs: tuple[str, ...], problems: list[Problem]) -> tu
 
 
 def _missing_families(field: str, families: set[int], ranges: tuple[net.Network, ...], problems: list[Problem]) -> None:
-    for family in sorted(families - {cidr.version for cidr in ranges}):
-        problems.append(Problem(field, f"no IPv{family} range, but clusterNetworks has one; add it"))
+    missing = sorted(set(families) - {cidr.version for cidr in ranges})
+    problems += [Problem(field, f"no IPv{family} range, but clusterNetworks has one; add it") for family in missing]
 
 
 def _scalars(spec: NetworkConfigSpec, problems: list[Problem]) -> None:

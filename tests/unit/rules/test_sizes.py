@@ -80,15 +80,19 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
     assert found == []
 
 
+def catches_everything(node: ast.AST) -> bool:
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+
+
 def test_only_the_runtime_catches_everything() -> None:
-    found = []
-    for path in python_files(SOURCE):
-        if path.is_relative_to(SOURCE / "runtime"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ExceptHandler) and (
-                node.type is None
-                or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
-            ):
-                found.append(f"{path.relative_to(SOURCE)}:{node.lineno}")
+    allowed = {SOURCE / "cni" / "shim.py"}  # whatever happens, the container runtime must get a CNI error object
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in python_files(SOURCE)
+        if not path.is_relative_to(SOURCE / "runtime") and path not in allowed
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and catches_everything(node)
+    ]
     assert found == []
