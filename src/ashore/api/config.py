@@ -2,6 +2,7 @@
 """``NetworkConfig``: the one source of a host cluster's network settings, and its validation."""
 
 import ipaddress
+from collections.abc import Collection
 from itertools import combinations
 
 import msgspec
@@ -151,7 +152,9 @@ def _networks(field: str, cidrs: tuple[str, ...], problems: list[Problem]) -> tu
     return tuple(found)
 
 
-def _missing_families(field: str, families: set[int], ranges: tuple[net.Network, ...], problems: list[Problem]) -> None:
+def _missing_families(
+    field: str, families: Collection[int], ranges: tuple[net.Network, ...], problems: list[Problem]
+) -> None:
     missing = sorted(set(families) - {cidr.version for cidr in ranges})
     problems += [Problem(field, f"no IPv{family} range, but clusterNetworks has one; add it") for family in missing]
 
