@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How planned rows are named, found again and told from foreign ones."""
+
+from ashore.api import net
+from ashore.schema import row
+from ashore.topology.view import NodeView
+
+OWNER = "dpu.ashore.dev/owner"
+"""external_ids key of every row that is ours; the value names the key that planned it."""
+
+CLUSTER_OWNER = "cluster"
+
+
+def node_owner(node: net.NodeName) -> str:
+    """The owner mark of a node's rows."""
+    return f"node/{node}"
+
+
+def pod_owner(pod: net.PodKey) -> str:
+    """The owner mark of a pod's rows."""
+    return f"pod/{pod.namespace}/{pod.name}"
+
+
+def node_row(zone: str, table: row.Table, node: NodeView, *, part: str = "") -> row.Uuid:
+    """The identity of a node's row.
+
+    The node's UID is in it: a node that comes again under its name may come with another subnet, and rows of the old
+    one must go rather than change under pods that still refer to them.
+    """
+    return row.row_id(zone, table.name, f"node/{node.name}/{node.uid}/{part}")
+
+
+def cluster_row(zone: str, table: row.Table, name: str) -> row.Uuid:
+    """The identity of a row that the cluster has once."""
+    return row.row_id(zone, table.name, f"cluster/{name}")
+
+
+def pod_row(zone: str, table: row.Table, pod_uid: str) -> row.Uuid:
+    """The identity of a pod's port: its UID, so that a pod made again under its name gets another port."""
+    return row.row_id(zone, table.name, f"pod/{pod_uid}")
