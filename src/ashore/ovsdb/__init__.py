@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only door to OVSDB servers (RFC 7047, ovsdb-server(7)): replica, transactions, fence, and plans' differences.
+
+Admission rule: nothing else in the product speaks to an OVSDB server, and nothing here knows what a row is for.
+Imports ``schema`` only. ``diff`` is pure.
+"""
+
+from ashore.ovsdb.client import Client
+from ashore.ovsdb.errors import (
+    DuplicateUuid,
+    Fenced,
+    Lost,
+    NotConnected,
+    NotLeader,
+    OvsdbError,
+    Refused,
+    SchemaMismatch,
+)
+from ashore.ovsdb.fence import Fence, read_epoch, take_epoch
+from ashore.ovsdb.ops import (
+    Comment,
+    Delete,
+    Increment,
+    Insert,
+    MutateMap,
+    MutateSet,
+    Op,
+    Result,
+    Select,
+    Update,
+    Wait,
+    insert,
+)
+from ashore.ovsdb.remote import context
+from ashore.ovsdb.replica import Change, Replica
+
+__all__ = [
+    "Change",
+    "Client",
+    "Comment",
+    "Delete",
+    "DuplicateUuid",
+    "Fence",
+    "Fenced",
+    "Increment",
+    "Insert",
+    "Lost",
+    "MutateMap",
+    "MutateSet",
+    "NotConnected",
+    "NotLeader",
+    "Op",
+    "OvsdbError",
+    "Refused",
+    "Replica",
+    "Result",
+    "SchemaMismatch",
+    "Select",
+    "Update",
+    "Wait",
+    "context",
+    "insert",
+    "read_epoch",
+    "take_epoch",
+]
