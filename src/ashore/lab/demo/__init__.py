@@ -5,6 +5,6 @@ Admission rule: uses the lab as a person would, by kubectl and by commands insid
 or the controller's insides.
 """
 
-from ashore.lab.demo.show import run
+from ashore.lab.demo.show import Report, run
 
-__all__ = ["run"]
+__all__ = ["Report", "run"]
