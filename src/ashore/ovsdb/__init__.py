@@ -6,6 +6,7 @@ Imports ``schema`` only. ``diff`` is pure.
 """
 
 from ashore.ovsdb.client import Client
+from ashore.ovsdb.diff import MissingParent, NotPlannable, Orphan, diff, is_ours
 from ashore.ovsdb.errors import (
     DuplicateUuid,
     Fenced,
@@ -45,11 +46,14 @@ __all__ = [
     "Increment",
     "Insert",
     "Lost",
+    "MissingParent",
     "MutateMap",
     "MutateSet",
     "NotConnected",
     "NotLeader",
+    "NotPlannable",
     "Op",
+    "Orphan",
     "OvsdbError",
     "Refused",
     "Replica",
@@ -59,7 +63,9 @@ __all__ = [
     "Update",
     "Wait",
     "context",
+    "diff",
     "insert",
+    "is_ours",
     "read_epoch",
     "take_epoch",
 ]
