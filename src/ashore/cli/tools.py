@@ -5,8 +5,6 @@ import json
 import sys
 
 import click
-import rich.console
-import rich.table
 
 from ashore.lab import tools as lab_tools
 from ashore.lab.tools import locks_update
@@ -16,8 +14,10 @@ from ashore.lab.tools import locks_update
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 @click.option("--only", "only", multiple=True, type=click.Choice(list(lab_tools.SETS)), help="Only this set.")
 @click.option("--allow-newer", is_flag=True, help="Take newer packages where a pinned one is gone from the archive.")
+@click.option("--bin", "show", flag_value="bin", help="Print only the directory that has all of them, for PATH.")
+@click.option("--brief", "show", flag_value="brief", help="Print one line.")
 @click.option("--update-locks", is_flag=True, help="Pin today's Debian packages (for the project's developers).")
-def tools(output: str, only: tuple[str, ...], *, allow_newer: bool, update_locks: bool) -> None:
+def tools(output: str, only: tuple[str, ...], show: str | None, *, allow_newer: bool, update_locks: bool) -> None:
     """Find, fetch or build the programs that the lab and the tests run; done once, then cached."""
     try:
         if update_locks:
@@ -29,12 +29,19 @@ def tools(output: str, only: tuple[str, ...], *, allow_newer: bool, update_locks
         sys.exit(2)
     if output == "json":
         click.echo(json.dumps(_as_json(box)))
-        return
-    table = rich.table.Table("tool", "from", "path")
-    for name, tool in sorted(box.programs.items()):
-        table.add_row(name, tool.origin, str(tool.path))
-    rich.console.Console(soft_wrap=True).print(table)
-    click.echo(f"all on one PATH: {box.bin_dir}")
+    elif show == "bin":
+        click.echo(box.bin_dir)
+    else:
+        _print(box, brief=show == "brief")
+
+
+def _print(box: lab_tools.Toolbox, *, brief: bool) -> None:
+    # Plain lines, never cut: a path that was shortened for the screen is of no use.
+    for name, tool in sorted(box.programs.items()) if not brief else ():
+        click.echo(f"{name:24} {tool.origin:8} {tool.path}")
+    for path in box.images if not brief else ():
+        click.echo(f"{'image':24} {'cache':8} {path}")
+    click.echo(f"tools: {len(box.programs)} programs, {len(box.images)} images; on one PATH: {box.bin_dir}")
 
 
 def _as_json(box: lab_tools.Toolbox) -> dict[str, object]:
