@@ -59,7 +59,7 @@ class Plugger:
         self._daemons = running
         self._links = links
         self._is_live = is_live
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._one_at_a_time = asyncio.Lock()
         self._changed = asyncio.Event()
         client.subscribe(lambda _change: self._changed.set())
@@ -77,7 +77,7 @@ class Plugger:
         """
         await self.ensure(request)
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(self.limit_s):
                 while True:
                     self._changed.clear()
                     look = self.look(request)
@@ -136,7 +136,7 @@ class Plugger:
 
     async def late(self, request: seam.PlugRequest) -> str:
         """Why OVN hasn't installed a port in time, as far as this node can see."""
-        wanted = f"pod {request.pod}: OVN hasn't installed port {names.pod_port(request.pod)} in {self._limit_s:g} s"
+        wanted = f"pod {request.pod}: OVN hasn't installed port {names.pod_port(request.pod)} in {self.limit_s:g} s"
         if problem := await self._daemons.vswitchd_problem() or await self._daemons.southbound_problem():
             return f"{wanted}: {problem}"
         return (

@@ -65,7 +65,8 @@ def plan_logical(zone: Any, *names: str) -> None:
         addresses = " ".join([MACS[name], *(cidr.partition("/")[0] for cidr in ADDRESSES[name])])
         zone.nbctl("lsp-add", "sw", f"ns_{name}", "--", "lsp-set-addresses", f"ns_{name}", addresses, "--",
                    "lsp-set-port-security", f"ns_{name}", addresses, "--",
-                   "lsp-set-options", f"ns_{name}", f"iface-id-ver=uid-{name}", "requested-chassis=chassis-1")  # fmt: skip
+                   "lsp-set-options", f"ns_{name}", f"iface-id-ver=uid-{name}",
+                   "requested-chassis=chassis-1")  # fmt: skip
 
 
 async def test_two_plugged_pods_answer_each_other_and_an_unplugged_one_does_not(
