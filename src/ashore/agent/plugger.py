@@ -12,7 +12,6 @@ from ashore import ovsdb
 from ashore.agent import seam
 from ashore.api import names
 from ashore.ovs import daemons, unixctl
-from ashore.ovsdb import diff
 from ashore.schema import row
 from ashore.wiring import dpu, ovs_rows
 
@@ -104,7 +103,7 @@ class Plugger:
                 tuple(r for r in plan.rows if r.uuid not in self._client.replica[r.TABLE.name]), plan.members
             )
             await self._links.open(request.representor)
-            ops = [*_removal(bridge, stale), *diff.diff(missing, self._client.replica)]
+            ops = [*removal(bridge, stale), *ovsdb.diff(missing, self._client.replica)]
             if ops:
                 await self._transact(ops, request)
                 await self._forget([p for p in stale if p.pod_uid != request.pod_uid], keep=request.representor)
@@ -119,7 +118,7 @@ class Plugger:
             bridge = ovs_rows.bridge(self._client.replica, names.INTEGRATION_BRIDGE)
             present = [port for port in ports if port.port in self._client.replica["Port"]]
             if bridge and present:
-                await self._client.transact(_removal(bridge, present))
+                await self._client.transact(removal(bridge, present))
             await self._forget(ports)
 
     def look(self, request: seam.PlugRequest) -> Look:
@@ -203,7 +202,7 @@ def _is_replaced(port: ovs_rows.ObservedPort, request: seam.PlugRequest, plan: r
     return not is_same and (port.iface_id == names.pod_port(request.pod) or port.name == request.representor)
 
 
-def _removal(bridge: row.Uuid, ports: list[ovs_rows.ObservedPort]) -> list[ovsdb.Op]:
+def removal(bridge: row.Uuid, ports: list[ovs_rows.ObservedPort]) -> list[ovsdb.Op]:
     """Port and Interface rows go with the last reference to them; QoS rows don't."""
     if not ports:
         return []

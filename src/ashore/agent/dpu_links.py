@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Representors as the kernel has them: guarded before they are up, watched."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import Never
+
+import structlog
+
+from ashore import netlink
+from ashore.agent import seam
+
+log = structlog.get_logger(__name__)
+
+
+class Representors:
+    """The ``plugger.Links`` of this process' network namespace.
+
+    ``known`` gives the names of all representors that should be guarded, plugged or not: what comes in on one is for
+    OVS alone.
+    """
+
+    def __init__(self, kernel: netlink.Kernel, known: Callable[[], Iterable[str]]) -> None:
+        self._kernel = kernel
+        self._known = known
+        self._guarded: dict[str, int] = {}
+        self._lock = asyncio.Lock()
+
+    def is_present(self, name: str) -> bool:
+        """Whether a netdev of that name is in this namespace."""
+        return _index(name) > 0
+
+    async def open(self, name: str) -> None:
+        """The representor is guarded, without IPv6 of its own, and up. Raises seam.PlugError."""
+        try:
+            await self.guard(name)
+            await self._kernel.set_up(name)
+        except netlink.NetlinkError as error:
+            raise seam.PlugError(f"representor {name}: {error}") from error
+
+    async def close(self, name: str) -> None:
+        """The representor is down; fine when it is gone."""
+        try:
+            await self._kernel.set_down(name)
+        except netlink.NetlinkError as error:
+            # It is off the bridge already; down is tidiness.
+            log.warning("representor-not-down", name=name, why=str(error))
+
+    async def guard(self, *names: str) -> None:
+        """Known representors and these are guarded. Raises netlink.NetlinkError."""
+        async with self._lock:
+            indices = {name: _index(name) for name in {*self._known(), *names, *self._guarded}}
+            wanted = {name: index for name, index in indices.items() if index}
+            # A netdev that was made anew has another index, and no guard.
+            if wanted != self._guarded:
+                await netlink.guard.install(wanted)
+                self._guarded = wanted
+
+    async def run(self, changed: Callable[[], None]) -> Never:
+        """Guards what appears and then tells ``changed``, for ever."""
+        news = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(netlink.watch(news.set))
+            while True:
+                await news.wait()
+                news.clear()
+                try:
+                    await self.guard()
+                except netlink.NetlinkError as error:
+                    # Plugging tries again and refuses where it fails.
+                    log.warning("representors-not-guarded", why=str(error))
+                changed()
+
+
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
