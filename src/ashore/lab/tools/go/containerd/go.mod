@@ -2,7 +2,7 @@
 
 module ashore.example/lab/containerd
 
-go 1.26.8
+go 1.26.6
 
 tool (
 	github.com/containerd/containerd/v2/cmd/containerd

@@ -1,11 +1,5 @@
-// This is a generated file. Do not edit directly.
-// Ensure you've carefully read
-// https://git.k8s.io/community/contributors/devel/sig-architecture/vendor.md
-// Run hack/pin-dependency.sh to change pinned dependency versions.
-// Run hack/update-vendor.sh to update go.mod files and the vendor directory.
-
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes' own go.mod with its staging modules at their published versions.
+// Kubernetes' own go.mod, its staging modules at their published versions.
 
 module ashore.example/lab/kube
 

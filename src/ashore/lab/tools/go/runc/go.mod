@@ -2,7 +2,7 @@
 
 module ashore.example/lab/runc
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/opencontainers/runc
 
