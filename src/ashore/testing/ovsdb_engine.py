@@ -191,13 +191,15 @@ class _Draft:
 
     def _holds(self, table: str, uuid: str, name: str, function: str, wire: Any) -> bool:
         if name == "_uuid":
-            return (uuid == wire[1]) == (function == "==")
+            return bool(uuid == wire[1]) == (function == "==")
         column = self._column(table, name)
-        have, want = self.rows[table][uuid][name], values.decode(column, self._named(wire))
+        have: Any = self.rows[table][uuid][name]
+        want: Any = values.decode(column, self._named(wire))
         if function in {"==", "!="}:
             return bool(have == want) == (function == "==")
-        have, want = (set(each.items()) if isinstance(each, dict) else _set(each) for each in (have, want))
-        return bool(want <= have) if function == "includes" else not want & have
+        if function == "includes":
+            return _pairs(want) <= _pairs(have)
+        return not _pairs(want) & _pairs(have)
 
     def _values(self, table: str, wire: Mapping[str, Any]) -> dict[str, Any]:
         return {name: values.decode(self._column(table, name), self._named(value)) for name, value in wire.items()}
@@ -257,6 +259,10 @@ def _set(value: Any) -> set[Any]:
     if isinstance(value, frozenset | set):
         return set(value)
     return set() if value is None else {value}
+
+
+def _pairs(value: Any) -> set[Any]:
+    return set(value.items()) if isinstance(value, dict) else _set(value)
 
 
 def _check_enum(table: str, name: str, column: row.Column, value: Any) -> None:
