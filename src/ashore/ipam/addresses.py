@@ -26,8 +26,13 @@ def management_of(subnet: net.Network) -> net.Interface:
     return _interface(subnet, MANAGEMENT_INDEX)
 
 
+def in_subnet(subnet: net.Network, address: net.Address) -> net.Interface:
+    """The address with its subnet's prefix length."""
+    return ipaddress.ip_interface(f"{address}/{subnet.prefixlen}")
+
+
 def _interface(subnet: net.Network, index: int) -> net.Interface:
-    return ipaddress.ip_interface(f"{subnet.network_address + index}/{subnet.prefixlen}")
+    return in_subnet(subnet, subnet.network_address + index)
 
 
 def _empty(subnet: net.Network) -> Slots:

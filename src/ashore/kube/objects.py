@@ -91,6 +91,8 @@ class Taint(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=
     key: str
     effect: str
     value: str = ""
+    time_added: str | None = None
+    """Set by the API for NoExecute; kept, since a merge patch replaces the list of taints as a whole."""
 
 
 class NodeSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
@@ -175,6 +177,8 @@ class NetworkConfigStatus(msgspec.Struct, frozen=True, rename="camel", omit_defa
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
+    in_force: NetworkConfigSpec | None = None
+    """The settings that hold, which are not the spec's while that is invalid or would change CIDRs in use."""
 
 
 class NetworkConfig(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -91,7 +91,7 @@ def test_every_reference_leads_to_a_planned_row_and_every_child_has_one_parent(v
 def test_names_and_addresses_never_collide(view: ClusterView) -> None:
     ports = [r for r in plan.plan(view).rows if isinstance(r, nb.LogicalSwitchPort)]
     names = [str(port.name) for port in ports]
-    given_out = [word for port in ports if port.type == "" for text in port.addresses or () for word in text.split()]  # type: ignore[union-attr]
+    given_out = [word for port in ports if port.type == "" for text in port.addresses or () for word in text.split()]
     assert len(names) == len(set(names))
     assert len(given_out) == len(set(given_out))
 
