@@ -97,6 +97,8 @@ def obtain(recipe: Recipe, *, where: pathlib.Path, say: report.Say, allow_newer:
     """
     entry = entry_of(recipe, where=where)
     if entry.is_dir():
+        with contextlib.suppress(OSError):  # A cache that can only be read is good enough.
+            os.utime(entry)
         return entry
     with locked(recipe.name, where=where, say=say):
         if not entry.is_dir():
@@ -134,8 +136,8 @@ def _remove_unfinished(name: str, *, where: pathlib.Path) -> None:
 
 
 def _remove_unused(name: str, *, keep: pathlib.Path) -> None:
-    """Entries of old sources stay for a month, for those who go back and forth between branches."""
+    """Entries of old sources stay for a month after their last use, for people who go between branches."""
     oldest = time.time() - UNUSED_DAYS * 86400
     for entry in keep.parent.glob(f"{name}-*"):
-        if entry != keep and entry.stat().st_atime < oldest and entry.stat().st_mtime < oldest:
+        if entry != keep and entry.stat().st_mtime < oldest:
             shutil.rmtree(entry, ignore_errors=True)

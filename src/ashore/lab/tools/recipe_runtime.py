@@ -18,7 +18,7 @@ CNI = ("loopback", "ptp", "host-local", "bridge")
 FLAGS = "-s -w"
 # Without seccomp every pod sandbox fails with "unable to init seccomp".
 RUNC_TAGS = "seccomp netgo osusergo"
-RUNC_FLAGS = "-linkmode external -extldflags -static"
+RUNC_FLAGS = "-linkmode external -extldflags '-static -L{libraries}'"
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _RUNC = "github.com/opencontainers/runc"
 
@@ -67,19 +67,21 @@ def _runc(job: cache.Job, bin_dir: pathlib.Path) -> None:
             archive.unpack(pin, to=prefix)
         (library,) = prefix.glob("usr/lib/*/libseccomp.a")
         job.say(f"runtime: building runc {version}")
-        # The package's pkg-config file names /usr; the linker and the compiler are told the prefix instead.
-        folder = archive.place / "pkgconfig"
-        folder.mkdir()
-        (folder / "pkg-config").write_text(
-            '#!/bin/sh\ncase "$*" in *--cflags*) echo '
-            f"-I{prefix}/usr/include ;; *--libs*) echo -L{library.parent} -lseccomp ;; esac\n"
-        )
-        (folder / "pkg-config").chmod(0o755)
+        # Go keeps what pkg-config said in its build cache and doesn't ask again, so that no path of this folder may be
+        # in it. (A small machine has no pkg-config either.)
+        pkg_config = archive.place / "pkg-config"
+        pkg_config.write_text('#!/bin/sh\ncase "$*" in *--libs*) echo -lseccomp ;; esac\n')
+        pkg_config.chmod(0o755)
+        mark = f"-X main.version={version.lstrip('v')}"
         build = golang.Build(
-            what="runc", module=MODULES / "runc", packages=[_RUNC], output=bin_dir / "runc", tags=RUNC_TAGS,
-            ldflags=f"{FLAGS} -X main.version={version.lstrip('v')} {RUNC_FLAGS}",
-            cgo={"PKG_CONFIG": str(folder / "pkg-config")},
-        )  # fmt: skip
+            what="runc",
+            module=MODULES / "runc",
+            packages=[_RUNC],
+            output=bin_dir / "runc",
+            tags=RUNC_TAGS,
+            ldflags=f"{FLAGS} {mark} {RUNC_FLAGS.format(libraries=library.parent)}",
+            cgo={"PKG_CONFIG": str(pkg_config), "CGO_CFLAGS": f"-O2 -I{prefix}/usr/include"},
+        )
         golang.build(build, say=job.say)
 
 
