@@ -5,7 +5,7 @@ Admission rule: what speaks HTTP to a kube-apiserver, and nothing that decides. 
 ``objects`` when somebody reads it. Knows no OVN, no annotation's meaning, no other door.
 """
 
-from ashore.kube.client import Client
+from ashore.kube.client import Client, Page, Selection
 from ashore.kube.credentials import Login, Unauthenticated
 from ashore.kube.errors import (
     AlreadyExists,
@@ -33,6 +33,7 @@ from ashore.kube.kinds import (
     SERVICE_ACCOUNTS,
     Kind,
     ObjectKey,
+    T,
     key_of,
 )
 from ashore.kube.transport import Timeouts
@@ -58,7 +59,10 @@ __all__ = [
     "Login",
     "NotFound",
     "ObjectKey",
+    "Page",
+    "Selection",
     "ServerError",
+    "T",
     "Throttled",
     "Timeouts",
     "Unauthenticated",
