@@ -5,16 +5,14 @@ The archive's address, its key and any proxy are the machine's own. State and li
 apt never sees the other suite.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import pathlib
 import platform
 import re
 import shutil
-import tempfile
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from ashore.lab.tools import lock, report, run
 from ashore.lab.tools.errors import ToolsError
@@ -152,9 +150,8 @@ def _pin_of(path: pathlib.Path) -> lock.Pin:
     return lock.Pin(name=name, version=urllib.parse.unquote(version), arch=path.stem.rpartition("_")[2], sha256=digest)
 
 
-@contextlib.contextmanager
-def opened(suite: str, *, say: report.Say) -> Iterator[Archive]:
-    """Debian's `suite`, its index fetched just now.
+def opened(suite: str, *, scratch: pathlib.Path, say: report.Say) -> Archive:
+    """Debian's `suite`, its index fetched just now; all that it keeps is in a directory below `scratch`.
 
     Raises:
         ToolsError: This isn't a Debian machine, or the archive can't be reached.
@@ -163,18 +160,17 @@ def opened(suite: str, *, say: report.Say) -> Iterator[Archive]:
         if not shutil.which(program):
             raise ToolsError(f"{program} isn't on this machine: OVS, OVN and busybox are taken from Debian's packages; "
                              "use Debian 12 or later, or put the tools on PATH")  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="ashore-apt-") as name:
-        place = pathlib.Path(name)
-        for part in ("lists/partial", "cache/archives/partial", "parts"):
-            (place / part).mkdir(parents=True)
-        (place / "status").touch()
-        (place / "debian.sources").write_text("\n".join(stanza_for(source, suite=suite) for source in sources()))
-        (place / "parts" / "debian.sources").write_text((place / "debian.sources").read_text())
-        (place / "apt.conf").write_text(_configuration(place))
-        say(f"packages: reading the index of Debian {suite}")
-        archive = Archive(suite=suite, place=place)
-        archive._apt("apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update")  # noqa: SLF001 (its own module)
-        yield archive
+    place = scratch / suite
+    for part in ("lists/partial", "cache/archives/partial", "parts"):
+        (place / part).mkdir(parents=True)
+    (place / "status").touch()
+    (place / "debian.sources").write_text("\n".join(stanza_for(source, suite=suite) for source in sources()))
+    (place / "parts" / "debian.sources").write_text((place / "debian.sources").read_text())
+    (place / "apt.conf").write_text(_configuration(place))
+    say(f"packages: reading the index of Debian {suite}")
+    archive = Archive(suite=suite, place=place)
+    archive._apt("apt-get", "-qq", "-o", "APT::Update::Error-Mode=any", "update")  # noqa: SLF001 (its own module)
+    return archive
 
 
 def _configuration(place: pathlib.Path) -> str:

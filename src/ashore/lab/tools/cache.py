@@ -32,6 +32,8 @@ class Job:
 
     dest: pathlib.Path
     """The directory to fill. It is renamed to `final` afterwards."""
+    scratch: pathlib.Path
+    """A directory for what is needed on the way. It is in the cache, so that a killed run's is found and removed."""
     final: pathlib.Path
     """Where the content will be: for files that have to name their own place."""
     say: report.Say
@@ -110,10 +112,13 @@ def obtain(recipe: Recipe, *, where: pathlib.Path, say: report.Say, allow_newer:
 
 def _make(recipe: Recipe, entry: pathlib.Path, *, say: report.Say, allow_newer: bool) -> None:
     started = time.monotonic()
-    temp = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}{UNFINISHED}-", dir=entry.parent))
+    whole = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}{UNFINISHED}-", dir=entry.parent))
+    temp, scratch = whole / "entry", whole / "scratch"
     try:
-        temp.chmod(0o755)
-        holds = recipe.fill(Job(dest=temp, final=entry, say=say, allow_newer=allow_newer))
+        temp.mkdir()
+        scratch.mkdir()
+        job = Job(dest=temp, scratch=scratch, final=entry, say=say, allow_newer=allow_newer)
+        holds = recipe.fill(job)
         total = sum(path.lstat().st_size for path in temp.rglob("*") if path.is_file() and not path.is_symlink())
         took = time.monotonic() - started
         record = {"set": recipe.name, "holds": dict(holds), "bytes": total, "took_s": round(took, 1)}
@@ -125,7 +130,7 @@ def _make(recipe: Recipe, entry: pathlib.Path, *, say: report.Say, allow_newer: 
             "ASHORE_CACHE to another directory"
         ) from error
     finally:
-        shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(whole, ignore_errors=True)
     say(f"{recipe.name}: ready, {report.size(total)}, {report.span(took)}")
 
 

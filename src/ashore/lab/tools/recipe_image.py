@@ -30,37 +30,37 @@ def _fill(job: cache.Job) -> Mapping[str, str]:
                          "`apt-get install -y gcc libc6-dev`")  # fmt: skip
     images = job.dest / "images"
     images.mkdir()
-    with tempfile.TemporaryDirectory(prefix="ashore-image-") as name:
-        work = pathlib.Path(name)
-        run.run(["gcc", "-Os", "-static", "-s", "-o", str(work / "pause"), str(PAUSE_C)])
-        oci.write(oci.Image(name=PAUSE, entrypoint=("/pause",), programs={"pause": work / "pause"}),
-                  images / "pause.tar")  # fmt: skip
-        busybox = _busybox(job, work)
-        job.say(f"image: building agnhost {recipe_kube.version()}")
-        golang.build(
-            golang.Build(what="agnhost", module=recipe_kube.MODULE, packages=["./pod"], output=work / "agnhost"),
-            say=job.say,
-        )
-        applets = run.run([str(busybox), "--list"]).split()
-        demo = oci.Image(
-            name=DEMO, entrypoint=("/bin/agnhost",),
-            programs={"bin/busybox": busybox, "bin/agnhost": work / "agnhost"},
-            links={f"bin/{name}": "busybox" for name in applets if name != "busybox"},
-        )  # fmt: skip
-        oci.write(demo, images / "demo.tar")
+    work = job.scratch
+    run.run(["gcc", "-Os", "-static", "-s", "-o", str(work / "pause"), str(PAUSE_C)])
+    oci.write(oci.Image(name=PAUSE, entrypoint=("/pause",), programs={"pause": work / "pause"}),
+              images / "pause.tar")  # fmt: skip
+    busybox = _busybox(job, work)
+    job.say(f"image: building agnhost {recipe_kube.version()}")
+    golang.build(
+        golang.Build(what="agnhost", module=recipe_kube.MODULE, packages=["./pod"], output=work / "agnhost"),
+        say=job.say,
+    )
+    applets = run.run([str(busybox), "--list"]).split()
+    demo = oci.Image(
+        name=DEMO, entrypoint=("/bin/agnhost",),
+        programs={"bin/busybox": busybox, "bin/agnhost": work / "agnhost"},
+        links={f"bin/{name}": "busybox" for name in applets if name != "busybox"},
+    )  # fmt: skip
+    oci.write(demo, images / "demo.tar")
     return {"pause": "1", "agnhost": recipe_kube.version()}
 
 
 def _busybox(job: cache.Job, work: pathlib.Path) -> pathlib.Path:
-    with apt.opened(SUITE, say=job.say) as archive:
-        for pin in apt.fetch(lock.read(LOCK, arch=apt.arch()), archive, allow_newer=job.allow_newer):
-            archive.unpack(pin, to=work / "busybox")
+    archive = apt.opened(SUITE, scratch=job.scratch, say=job.say)
+    for pin in apt.fetch(lock.read(LOCK, arch=apt.arch()), archive, allow_newer=job.allow_newer):
+        archive.unpack(pin, to=work / "busybox")
     return next(path for path in (work / "busybox").glob("**/bin/busybox") if path.is_file())
 
 
 def update_lock(say: report.Say) -> None:
     """Pin what the archive has today."""
-    with apt.opened(SUITE, say=say) as archive:
+    with tempfile.TemporaryDirectory(prefix="ashore-lock-") as scratch:
+        archive = apt.opened(SUITE, scratch=pathlib.Path(scratch), say=say)
         lock.write(LOCK, suite=SUITE, pins=archive.download([("busybox-static", "")]))
     say("busybox.lock: 1 package pinned")
 

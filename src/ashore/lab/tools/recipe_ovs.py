@@ -9,6 +9,7 @@ import pathlib
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 
 from ashore.lab.tools import apt, cache, lock, report, run
@@ -67,13 +68,13 @@ def _loader(unpacked: pathlib.Path) -> pathlib.Path:
 
 def _fill(job: cache.Job) -> Mapping[str, str]:
     pinned = lock.read(LOCK, arch=apt.arch())
-    with apt.opened(pinned.suite, say=job.say) as archive:
-        job.say(f"ovs: fetching {len(pinned.pins)} packages")
-        got = apt.fetch(pinned, archive, allow_newer=job.allow_newer)
-        unpacked = archive.place / "unpacked"
-        for pin in got:
-            archive.unpack(pin, to=unpacked / pin.name)
-        _lay_out(job, unpacked)
+    archive = apt.opened(pinned.suite, scratch=job.scratch, say=job.say)
+    job.say(f"ovs: fetching {len(pinned.pins)} packages")
+    got = apt.fetch(pinned, archive, allow_newer=job.allow_newer)
+    unpacked = archive.place / "unpacked"
+    for pin in got:
+        archive.unpack(pin, to=unpacked / pin.name)
+    _lay_out(job, unpacked)
     return {pin.name: pin.version for pin in got}
 
 
@@ -99,7 +100,8 @@ def _lay_out(job: cache.Job, unpacked: pathlib.Path) -> None:
 
 def update_lock(say: report.Say) -> None:
     """Pin what the archive has today: only the packages that a program or one of its libraries comes from."""
-    with apt.opened(SUITE, say=say) as archive:
+    with tempfile.TemporaryDirectory(prefix="ashore-lock-") as scratch:
+        archive = apt.opened(SUITE, scratch=pathlib.Path(scratch), say=say)
         names = archive.closure(ROOTS)
         say(f"ovs.lock: looking at {len(names)} packages")
         pins = archive.download(names)

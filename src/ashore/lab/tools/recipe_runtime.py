@@ -4,6 +4,7 @@
 import pathlib
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 
 from ashore.lab.tools import apt, cache, golang, lock, report
@@ -61,33 +62,34 @@ def _containerd(job: cache.Job, bin_dir: pathlib.Path) -> None:
 
 def _runc(job: cache.Job, bin_dir: pathlib.Path) -> None:
     version = _pinned("runc", _RUNC)
-    with apt.opened(SUITE, say=job.say) as archive:
-        prefix = archive.place / "seccomp"
-        for pin in apt.fetch(lock.read(LOCK, arch=apt.arch()), archive, allow_newer=job.allow_newer):
-            archive.unpack(pin, to=prefix)
-        (library,) = prefix.glob("usr/lib/*/libseccomp.a")
-        job.say(f"runtime: building runc {version}")
-        # Go keeps what pkg-config said in its build cache and doesn't ask again, so that no path of this folder may be
-        # in it. (A small machine has no pkg-config either.)
-        pkg_config = archive.place / "pkg-config"
-        pkg_config.write_text('#!/bin/sh\ncase "$*" in *--libs*) echo -lseccomp ;; esac\n')
-        pkg_config.chmod(0o755)
-        mark = f"-X main.version={version.lstrip('v')}"
-        build = golang.Build(
-            what="runc",
-            module=MODULES / "runc",
-            packages=[_RUNC],
-            output=bin_dir / "runc",
-            tags=RUNC_TAGS,
-            ldflags=f"{FLAGS} {mark} {RUNC_FLAGS.format(libraries=library.parent)}",
-            cgo={"PKG_CONFIG": str(pkg_config), "CGO_CFLAGS": f"-O2 -I{prefix}/usr/include"},
-        )
-        golang.build(build, say=job.say)
+    archive = apt.opened(SUITE, scratch=job.scratch, say=job.say)
+    prefix = archive.place / "seccomp"
+    for pin in apt.fetch(lock.read(LOCK, arch=apt.arch()), archive, allow_newer=job.allow_newer):
+        archive.unpack(pin, to=prefix)
+    (library,) = prefix.glob("usr/lib/*/libseccomp.a")
+    job.say(f"runtime: building runc {version}")
+    # Go keeps what pkg-config said in its build cache and doesn't ask again, so that no path of this folder may be
+    # in it. (A small machine has no pkg-config either.)
+    pkg_config = archive.place / "pkg-config"
+    pkg_config.write_text('#!/bin/sh\ncase "$*" in *--libs*) echo -lseccomp ;; esac\n')
+    pkg_config.chmod(0o755)
+    mark = f"-X main.version={version.lstrip('v')}"
+    build = golang.Build(
+        what="runc",
+        module=MODULES / "runc",
+        packages=[_RUNC],
+        output=bin_dir / "runc",
+        tags=RUNC_TAGS,
+        ldflags=f"{FLAGS} {mark} {RUNC_FLAGS.format(libraries=library.parent)}",
+        cgo={"PKG_CONFIG": str(pkg_config), "CGO_CFLAGS": f"-O2 -I{prefix}/usr/include"},
+    )
+    golang.build(build, say=job.say)
 
 
 def update_lock(say: report.Say) -> None:
     """Pin what the archive has today."""
-    with apt.opened(SUITE, say=say) as archive:
+    with tempfile.TemporaryDirectory(prefix="ashore-lock-") as scratch:
+        archive = apt.opened(SUITE, scratch=pathlib.Path(scratch), say=say)
         lock.write(LOCK, suite=SUITE, pins=archive.download([("libseccomp-dev", "")]))
     say("seccomp.lock: 1 package pinned")
 

@@ -3,10 +3,8 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from ashore.lab.tools import cache, recipe_image, recipe_kube, recipe_ovs, recipe_runtime, report, search
@@ -129,14 +127,14 @@ class _Found:
 
 def _bin_dir(programs: Mapping[str, pathlib.Path], *, where: pathlib.Path, link: bool) -> pathlib.Path:
     """A directory of links, one per choice of programs, so that two choices don't disturb each other."""
-    text = "\n".join(f"{name} {path}" for name, path in sorted(programs.items()))
-    final = where / f"bin-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if link and not final.is_dir():
-        where.mkdir(parents=True, exist_ok=True)
-        temp = pathlib.Path(tempfile.mkdtemp(prefix="bin-", suffix=cache.UNFINISHED, dir=where))
-        temp.chmod(0o755)
+
+    def fill(job: cache.Job) -> Mapping[str, str]:
+        (job.dest / "bin").mkdir()
         for name, path in programs.items():
-            (temp / name).symlink_to(path)
-        with contextlib.suppress(OSError):  # Another run may have been first; its links are the same.
-            temp.rename(final)
-    return final
+            (job.dest / "bin" / name).symlink_to(path)
+        return {}
+
+    choice = [f"{name} {path}" for name, path in sorted(programs.items())]
+    recipe = cache.Recipe(name="links", inputs=lambda: choice, fill=fill)
+    entry = cache.obtain(recipe, where=where, say=report.quiet) if link else cache.entry_of(recipe, where=where)
+    return entry / "bin"
