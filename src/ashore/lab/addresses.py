@@ -64,22 +64,21 @@ def out_of_band(node: spec.Node) -> tuple[str, ...]:
 
 def interfaces(node: spec.Node) -> tuple[Interface, ...]:
     """What a node's init sets up at boot. A DPU's fabric address is on ``br-ex``, which doesn't exist that early."""
-    if node == spec.ROUTER:
-        return (
+    by_place = {
+        spec.ROUTER: (
             Interface(ETHERNET, ("172.30.0.1/16", "fd00:30::1/64")),
             Interface("eth1", ("203.0.113.1/24", "2001:db8:3::1/64")),
-        )
-    if node == spec.CLIENT:
-        return (Interface(ETHERNET, ("203.0.113.9/24", "2001:db8:3::9/64"), CLIENT_GATEWAYS),)
-    if node == spec.CP:
-        return (Interface(ETHERNET, fabric(node), GATEWAYS),)
-    if node == spec.NIC_CP:
-        return (Interface(ETHERNET, out_of_band(node)),)
-    if node.mode == "dpu-host":
-        return (Interface(PF, fabric(node), GATEWAYS),)
-    if node.mode == "dpu":
-        return (Interface(OOB_PORT, out_of_band(node)), Interface(UPLINK, ()), Interface(PF_REPRESENTOR, ()))
-    return (Interface(UPLINK, ()),) if node.mode == "full" else ()
+        ),
+        spec.CLIENT: (Interface(ETHERNET, ("203.0.113.9/24", "2001:db8:3::9/64"), CLIENT_GATEWAYS),),
+        spec.CP: (Interface(ETHERNET, fabric(node), GATEWAYS),),
+        spec.NIC_CP: (Interface(ETHERNET, out_of_band(node)),),
+    }
+    by_mode = {
+        "dpu-host": (Interface(PF, fabric(node), GATEWAYS),),
+        "dpu": (Interface(OOB_PORT, out_of_band(node)), Interface(UPLINK, ()), Interface(PF_REPRESENTOR, ())),
+        "full": (Interface(UPLINK, ()),),
+    }
+    return by_place.get(node) or by_mode.get(node.mode, ())
 
 
 def api_server(cluster: str) -> str:

@@ -1,55 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's two clusters from outside: until they answer, and what a host cluster needs in it before nodes come."""
 
-import http.client
 import json
 import pathlib
-import ssl
 import subprocess
-import time
 from collections.abc import Sequence
 
 import msgspec
 import yaml
 
 from ashore.api import config, names
-from ashore.lab import addresses, errors, spec
-
-_PAUSE_S = 0.05
+from ashore.lab import addresses, apiready, errors, spec
 
 
 def wait_ready(folders: spec.Folders, lab: spec.LabSpec, cluster: str, *, within_s: float = 90) -> None:
-    """Returns when the API server says that it is ready. It tells nobody when it becomes so: asked again and again.
+    """Returns when the API server says that it is ready.
 
     Raises:
         LabError: it wasn't in time.
     """
-    trust = ssl.create_default_context(cafile=str(folders.pki / f"{cluster}-cluster.crt"))
-    limit, why = time.monotonic() + within_s, "nothing"
-    while time.monotonic() < limit:
-        connection = http.client.HTTPSConnection("127.0.0.1", lab.ports[cluster], timeout=2, context=trust)
-        try:
-            connection.request("GET", "/readyz")
-            reply = connection.getresponse()
-            if reply.status == http.HTTPStatus.OK:
-                return
-            why = f"{reply.status} {reply.reason}"
-        except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
-        finally:
-            connection.close()
-        time.sleep(_PAUSE_S)
-    place = spec.CP if cluster == "host" else spec.NIC_CP
-    raise errors.LabError(
-        f"API server of the {cluster} cluster: not ready after {within_s:.0f} s ({why}); "
-        f"see `ashore lab logs {place.name} kube-apiserver`"
-    )
+    try:
+        apiready.wait(folders.pki / f"{cluster}-cluster.crt", lab.ports[cluster], within_s=within_s)
+    except apiready.NotReady as error:
+        place = spec.CP if cluster == "host" else spec.NIC_CP
+        raise errors.LabError(
+            f"API server of the {cluster} cluster: not ready after {within_s:.0f} s ({error}); "
+            f"see `ashore lab logs {place.name} kube-apiserver`"
+        ) from error
 
 
 def kubectl(
     folders: spec.Folders, lab: spec.LabSpec, arguments: Sequence[str], *, cluster: str = "host", stdin: str = ""
 ) -> str:
-    """kubectl's output.
+    """Kubectl's output.
 
     Raises:
         LabError: what it said on failing.
@@ -101,14 +84,21 @@ def network_config(shape: spec.Shape) -> dict[str, object]:
 
 
 def wait_nodes(folders: spec.Folders, lab: spec.LabSpec, *, within_s: float = 90) -> None:
-    """Returns when every Kubernetes node has registered and, where agents run, is Ready."""
+    """Returns when every Kubernetes node has registered and, where agents run, is Ready.
+
+    Raises:
+        NotWell: some node wasn't in time.
+    """
     wanted = [f"node/{node.name}" for node in spec.nodes(lab.shape) if node.has_kubelet]
     if not wanted:
         return
     limit = f"--timeout={within_s:.0f}s"
-    kubectl(folders, lab, ["wait", "--for=create", *wanted, limit])
-    if lab.shape.agents:
-        kubectl(folders, lab, ["wait", "--for=condition=Ready", *wanted, limit])
+    try:
+        kubectl(folders, lab, ["wait", "--for=create", *wanted, limit])
+        if lab.shape.agents:
+            kubectl(folders, lab, ["wait", "--for=condition=Ready", *wanted, limit])
+    except errors.LabError as error:
+        raise errors.NotWell(f"{error}; `ashore lab status --name {lab.name}` shows what is missing") from error
 
 
 def ready_nodes(folders: spec.Folders, lab: spec.LabSpec) -> dict[str, bool]:

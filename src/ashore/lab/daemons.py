@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from ashore.lab import addresses, daemon, kubernetes, spec
 
 
-
-
-
 def plan(lab: spec.LabSpec, node: spec.Node) -> tuple[daemon.Daemon, ...]:
     """A node's daemons in their starting order."""
     tool = lab.tools.binaries
@@ -24,9 +21,6 @@ def plan(lab: spec.LabSpec, node: spec.Node) -> tuple[daemon.Daemon, ...]:
     if lab.shape.agents and node.mode in ("dpu", "dpu-host", "full"):
         found += (_agent(node),)
     return found
-
-
-
 
 
 def _switch(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
@@ -59,7 +53,13 @@ def _switch(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
             after=(socket,),
             environment=environment,
         ),
-        daemon.Daemon("os-network", daemon.module("ashore.lab.osnetwork"), after=(socket,), is_oneshot=True, environment=environment),
+        daemon.Daemon(
+            "os-network",
+            daemon.module("ashore.lab.osnetwork"),
+            after=(socket,),
+            is_oneshot=True,
+            environment=environment,
+        ),
         daemon.Daemon(
             "ovn-controller",
             (
@@ -130,7 +130,9 @@ def _databases(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
 def _controllers() -> tuple[daemon.Daemon, ...]:
     common = ("--credentials", daemon.CREDENTIALS, "--api-server", addresses.api_server("host"))
     return tuple(
-        daemon.Daemon(f"ashore-controller-{which}", (daemon.program("ashore-controller"), *common, "--identity", f"cp-{which}"))
+        daemon.Daemon(
+            f"ashore-controller-{which}", (daemon.program("ashore-controller"), *common, "--identity", f"cp-{which}")
+        )
         for which in ("a", "b")
     )
 

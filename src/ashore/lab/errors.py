@@ -12,3 +12,7 @@ class NoSuchLab(LabError):  # noqa: N818 (a finding)
 
 class NoSuchNode(LabError):  # noqa: N818 (a finding)
     """The lab has no such node, daemon or link."""
+
+
+class NotWell(LabError):  # noqa: N818 (a finding)
+    """The lab is there and isn't as it should be."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ashore.lab.init FOLDER``: pid 1 of a node. Makes its file system and network, then becomes its supervisor.
+"""``python -m ashore.lab.init FOLDER``: pid 1 of a node: makes file system and network, becomes its supervisor.
 
 It runs in namespaces of its own (net, mount, uts, pid), so nothing that it mounts is seen outside.
 """

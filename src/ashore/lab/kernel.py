@@ -5,7 +5,7 @@ import ctypes
 import os
 import pathlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,7 +23,7 @@ _EVENT = struct.Struct("iIII")
 
 
 def mount(source: str, target: str | pathlib.Path, kind: str = "", *, flags: int = 0, options: str = "") -> None:
-    """mount(2)."""
+    """Mounts, as mount(2) does."""
     result = _libc.mount(
         os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode()
     )
@@ -38,7 +38,7 @@ def bind(source: str | pathlib.Path, target: str | pathlib.Path, *, recursive: b
 
 
 def unmount(target: str | pathlib.Path) -> None:
-    """umount2(2), lazily."""
+    """Unmounts, lazily."""
     if _libc.umount2(os.fsencode(target), MNT_DETACH):
         error = ctypes.get_errno()
         raise OSError(error, f"umount of {target} failed: {os.strerror(error)}")
@@ -55,7 +55,7 @@ def enter_netns(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def created_in(folder: pathlib.Path) -> Iterator[str]:
+def created_in(folder: pathlib.Path) -> Generator[str, None, None]:
     """Names that appear in a folder, from now on; the first item is empty and says that nothing is missed any more."""
     descriptor = _libc.inotify_init1(os.O_CLOEXEC)
     if descriptor < 0 or _libc.inotify_add_watch(descriptor, os.fsencode(folder), _IN_CREATE | _IN_MOVED_TO) < 0:

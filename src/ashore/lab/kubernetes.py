@@ -18,13 +18,18 @@ _ETCD_PEER = "http://127.0.0.1:2380"
 def control_plane(lab: spec.LabSpec, node: spec.Node) -> tuple[daemon.Daemon, ...]:
     """etcd, API server, controller manager and scheduler of one cluster."""
     tool = lab.tools.binaries
+    # Both die, and cost a second of a core, where they find the API server without its bootstrap roles.
+    ready = (f"{daemon.DONE}/api-ready",)
     return (
         daemon.Daemon("etcd", (tool["etcd"], *_flags(_ETCD_FLAGS))),
         daemon.Daemon("kube-apiserver", (tool["kube-apiserver"], *_flags(_api_server(lab, node)))),
+        daemon.Daemon("api-ready", daemon.module("ashore.lab.apiready"), is_oneshot=True),
         daemon.Daemon(
-            "kube-controller-manager", (tool["kube-controller-manager"], *_flags(_controller_manager(lab.shape)))
+            "kube-controller-manager",
+            (tool["kube-controller-manager"], *_flags(_controller_manager(lab.shape))),
+            after=ready,
         ),
-        daemon.Daemon("kube-scheduler", (tool["kube-scheduler"], *_flags(_component("scheduler", 10259)))),
+        daemon.Daemon("kube-scheduler", (tool["kube-scheduler"], *_flags(_component("scheduler", 10259))), after=ready),
     )
 
 
@@ -92,7 +97,7 @@ def kubelet_config(cgroup: str) -> str:
 
 
 def containerd_config(runc: str) -> str:
-    """containerd's configuration file, version 3."""
+    """Containerd's configuration file, version 3."""
     unused = [
         "io.containerd.nri.v1.nri",
         *(f"io.containerd.snapshotter.v1.{name}" for name in ("btrfs", "devmapper", "zfs", "erofs", "blockfile")),

@@ -3,7 +3,6 @@
 
 import array
 import fcntl
-import os
 import pathlib
 import socket
 import struct
@@ -32,7 +31,7 @@ def path(space: str) -> pathlib.Path:
 
 def names() -> frozenset[str]:
     """All pinned namespaces."""
-    return frozenset(os.listdir(RUN_NETNS)) if RUN_NETNS.is_dir() else frozenset()
+    return frozenset(entry.name for entry in RUN_NETNS.iterdir()) if RUN_NETNS.is_dir() else frozenset()
 
 
 def make(space: str) -> None:
@@ -72,13 +71,18 @@ def within(space: str, work: Callable[[], T]) -> T:
 
 
 def quieten(space: str, netdevs: Iterable[str]) -> None:
-    """Switches transmit checksum offload off, and IPv6 on switch ports.
+    """Switches transmit checksum offload off.
 
     A userspace switch reads frames as they were handed over, so a checksum that is left for hardware to fill in is a
     wrong one.
     """
     wanted = list(netdevs)
-    within(space, lambda: [checksums_in_software(netdev) for netdev in wanted])
+
+    def work() -> None:
+        for netdev in wanted:
+            checksums_in_software(netdev)
+
+    within(space, work)
 
 
 def checksums_in_software(netdev: str) -> None:

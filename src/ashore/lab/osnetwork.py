@@ -38,7 +38,7 @@ def identity(node: spec.Node) -> list[str]:
 def bridge(node: spec.Node) -> list[str]:
     """ovs-vsctl's words for ``br-ex``: a learning switch until the agent gives it flows, and again if those go."""
     kind = "uplink" if node.mode == "full" else "bridge"
-    # A full node's uplink has the node's own MAC, as one moved from a NIC to its bridge; a DPU's differs from its host's.
+    # A full node's bridge has its NIC's MAC, as an address moved there would; a DPU's differs from its host's.
     mac = addresses.mac(kind, (0x100 if node.mode == "full" else 0) + node.index)
     name = addresses.EXTERNAL_BRIDGE
     words = ["--", "--may-exist", "add-br", name, "--", "set", "Bridge", name, "datapath_type=netdev"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m ashore.lab.ovnlisten``: opens the OVN databases to the network, once a boot: TLS alone, SB with its role."""
+"""``python -m ashore.lab.ovnlisten``: opens the OVN databases to the network once a boot: TLS, SB with a role."""
 
 import subprocess
 import sys

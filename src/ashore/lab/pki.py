@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every key and certificate of a lab, put where its owner looks for it. Made once; authorities stay outside all nodes."""
+"""Every key and certificate of a lab, put where its owner looks for it. Authorities stay outside all nodes."""
 
 import pathlib
 
@@ -27,9 +27,7 @@ class _Databases(msgspec.Struct, frozen=True):
 def make(folders: spec.Folders, lab: spec.LabSpec) -> None:
     """Makes what a lab lacks; a node's files are made in one go, so a node that has some has all."""
     cluster_authorities = {cluster: _authority(folders, f"{cluster}-cluster") for cluster in ("host", "nic")}
-    databases = _Databases(
-        *(_authority(folders, name) for name in ("ovn-nb-clients", "ovn-chassis", "ovn-databases"))
-    )
+    databases = _Databases(*(_authority(folders, name) for name in ("ovn-nb-clients", "ovn-chassis", "ovn-databases")))
     for cluster, authority in cluster_authorities.items():
         _administrator(folders, lab, cluster, authority)
     for node in spec.nodes(lab.shape):
@@ -63,9 +61,7 @@ def _authority(folders: spec.Folders, name: str) -> certificates.Authority:
     return made
 
 
-def _administrator(
-    folders: spec.Folders, lab: spec.LabSpec, cluster: str, authority: certificates.Authority
-) -> None:
+def _administrator(folders: spec.Folders, lab: spec.LabSpec, cluster: str, authority: certificates.Authority) -> None:
     path = folders.kubeconfig(cluster)
     if not path.exists():
         keys = authority.issue(common_name="admin", organizations=_MASTERS)
@@ -141,8 +137,6 @@ def _pair(folder: pathlib.Path, name: str, keys: certificates.KeyPair) -> None:
     certificates.write_private(folder / f"{name}.crt", keys.cert_pem)
 
 
-def _kubeconfig(
-    path: pathlib.Path, server: str, keys: certificates.KeyPair, authority: certificates.Authority
-) -> None:
+def _kubeconfig(path: pathlib.Path, server: str, keys: certificates.KeyPair, authority: certificates.Authority) -> None:
     credentials = certificates.Credentials(authority.cert_pem, keys.cert_pem, keys.key_pem)
     certificates.write_private(path, certificates.render_kubeconfig(server, credentials, name=path.stem))

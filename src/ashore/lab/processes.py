@@ -29,13 +29,15 @@ class Process(msgspec.Struct, frozen=True):
 
 def scan() -> tuple[Process, ...]:
     """Every process of the machine that could be looked at."""
-    return tuple(found for entry in os.listdir(_PROC) if entry.isdigit() and (found := _look(int(entry))) is not None)
+    return tuple(
+        found for entry in _PROC.iterdir() if entry.name.isdigit() and (found := _look(int(entry.name))) is not None
+    )
 
 
 def of_lab(uuid: str, among: Iterable[Process] | None = None) -> tuple[Process, ...]:
     """Processes with the lab's mark, and all others in pid namespaces that the lab made."""
     everyone = scan() if among is None else tuple(among)
-    own = os.readlink("/proc/self/ns/pid")
+    own = str((_PROC / "self/ns/pid").readlink())
     made = {process.namespace for process in everyone if process.mark == uuid} - {own}
     return tuple(process for process in everyone if process.mark == uuid or process.namespace in made)
 
@@ -90,7 +92,7 @@ def _look(pid: int) -> Process | None:
     folder = _PROC / str(pid)
     try:
         status = (folder / "status").read_text(encoding="utf-8", errors="replace")
-        namespace = os.readlink(folder / "ns" / "pid")
+        namespace = str((folder / "ns/pid").readlink())
         variables = (folder / "environ").read_bytes().split(b"\0")
     except OSError:
         return None  # gone meanwhile

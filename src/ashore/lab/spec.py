@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a lab is: written to disk before anything is made, so that whoever takes it down knows everything it may have."""
+"""What a lab is: on disk before anything is made, so that whoever takes it down knows all it may have."""
 
 import pathlib
 import re

@@ -130,7 +130,7 @@ class Supervisor:
             self._call("stopProcess", name, True)
 
     def kill(self, name: str) -> None:
-        """kill -9; the supervisor then restarts it, as it would after a crash."""
+        """Sends SIGKILL; the supervisor then restarts it, as it would after a crash."""
         self._call("signalProcess", name, "KILL")
 
     def _state(self, name: str) -> State:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a kernel would show of the lab's NICs below /sys: planned as data, written as files and links."""
 
-import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -132,6 +131,6 @@ def _remove(root: pathlib.Path, name: str, new: Tree) -> None:
         path.unlink()
     # Folders are there for what is in them; the listed ones stay though they're empty.
     parent = path.parent
-    while parent != root and f"{parent.relative_to(root)}/" not in new and not os.listdir(parent):
+    while parent != root and f"{parent.relative_to(root)}/" not in new and not any(parent.iterdir()):
         parent.rmdir()
         parent = parent.parent

@@ -84,11 +84,11 @@ def down(name: str, *, say: Say) -> None:
     with machine.alone(home):
         with contextlib.suppress(FileNotFoundError):  # killed before the record was written: nothing else was made
             lab = spec.read(folders)
-            with _step(say, "processes"):
+            with step(say, "processes"):
                 processes.kill_all(lab.uuid)
-            with _step(say, "namespaces and cgroups"):
+            with step(say, "namespaces and cgroups"):
                 _remove_places(lab)
-        with _step(say, "files"):
+        with step(say, "files"):
             shutil.rmtree(folders.root)
         machine.restore(home)
 
@@ -134,23 +134,23 @@ def _free_ports() -> tuple[int, int]:
 
 def _build(folders: spec.Folders, lab: spec.LabSpec, say: Say) -> None:
     places = spec.nodes(lab.shape)
-    with _step(say, f"{len(places)} places and their cables"):
+    with step(say, f"{len(places)} places and their cables"):
         _wire(lab)
-    with _step(say, "keys and files"):
+    with step(say, "keys and files"):
         pki.make(folders, lab)
         for node in places:
             if node.has_init:
                 _write_node(folders, lab, node)
     watch = _start_supervisor(folders, lab)
     early = [node.name for node in places if node.has_init and not node.has_kubelet]
-    with _step(say, "control planes, databases, DPUs"):
+    with step(say, "control planes, databases, DPUs"):
         for program in ("nic", "front", *early):
             watch.start(program)
         for cluster in ("host", "nic"):
             clusters.wait_ready(folders, lab, cluster)
         clusters.prepare_host_cluster(folders, lab)
     late = [node.name for node in places if node.has_kubelet]
-    with _step(say, f"{len(late)} Kubernetes nodes{' Ready' if lab.shape.agents else ''}"):
+    with step(say, f"{len(late)} Kubernetes nodes{' Ready' if lab.shape.agents else ''}"):
         for program in late:
             watch.start(program)
         clusters.wait_nodes(folders, lab)
@@ -247,7 +247,9 @@ def _remove_places(lab: spec.LabSpec) -> None:
 
 
 @contextlib.contextmanager
-def _step(say: Say, what: str) -> Iterator[None]:
+def step(say: Say, what: str) -> Iterator[None]:
+    """Says what was done, with its seconds, when it is done."""
+    """Says what was done, with its seconds, when it is done."""
     start = time.monotonic()
     yield
     say(f"{what}: {time.monotonic() - start:.1f} s")

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ashore``: exit 0 means as it should be, 1 looked and found a problem, 2 couldn't look."""
+
+import click
+
+from ashore.cli import lab, tools
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ashore")
+def main() -> None:
+    """Look at ashore, and run its lab."""
+
+
+lab.lab.add_command(tools.tools)
+main.add_command(lab.lab)
