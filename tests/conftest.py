@@ -71,8 +71,8 @@ def _rank(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     """Cheap tiers first, so that a plain mistake shows before the long tests start; random order within a tier."""
     items.sort(key=_rank)
-    if not session.config.getoption("--every-tier"):
-        return
+    if session.testsfailed or not session.config.getoption("--every-tier"):
+        return  # A file that can't be read comes first: it may be the tier's only one.
     have = {tier_of(item.path) for item in items}
     if empty := [tier for tier in TIERS if (ROOT / tier).is_dir() and tier not in have]:
         raise pytest.UsageError(f"no test in {', '.join(f'tests/{tier}' for tier in empty)}: add one or remove it")
@@ -82,13 +82,29 @@ def _reports(terminal: pytest.TerminalReporter, outcome: str) -> Iterator[pytest
     return (report for report in terminal.stats.get(outcome, ()) if isinstance(report, pytest.TestReport))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many tests ran in each tier, and, loudly, what did not run."""
+def _counts(terminal: pytest.TerminalReporter, config: pytest.Config) -> dict[str, collections.Counter[str]]:
     counts: dict[str, collections.Counter[str]] = {}
     for outcome in ("passed", "failed", "skipped", "error"):
-        for report in _reports(terminalreporter, outcome):
+        for report in _reports(terminal, outcome):
             tier = tier_of(config.rootpath / report.nodeid.partition("::")[0])
             counts.setdefault(tier, collections.Counter())[outcome] += 1
+    return counts
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where CI=true a tier of which nothing ran is a failure, whatever the reason of each skip."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or not isinstance(terminal, pytest.TerminalReporter):
+        return
+    for counter in _counts(terminal, session.config).values():
+        if session.exitstatus == pytest.ExitCode.OK and set(counter) == {"skipped"}:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests ran in each tier, and, loudly, what did not run."""
+    counts = _counts(terminalreporter, config)
     terminalreporter.section("tests per tier")
     for tier in (*TIERS, "other"):
         if tier in counts:
