@@ -6,7 +6,7 @@ Imports ``schema`` only. ``diff`` is pure.
 """
 
 from ashore.ovsdb.client import Client
-from ashore.ovsdb.diff import MissingParent, NotPlannable, Orphan, diff, is_ours
+from ashore.ovsdb.diff import MissingParent, NotPlannable, Orphan, Owned, diff, is_ours
 from ashore.ovsdb.errors import (
     DuplicateUuid,
     Fenced,
@@ -55,6 +55,7 @@ __all__ = [
     "Op",
     "Orphan",
     "OvsdbError",
+    "Owned",
     "Refused",
     "Replica",
     "Result",
