@@ -94,7 +94,8 @@ def wait_nodes(folders: spec.Folders, lab: spec.LabSpec, *, within_s: float = 90
         return
     limit = f"--timeout={within_s:.0f}s"
     try:
-        kubectl(folders, lab, ["wait", "--for=create", *wanted, limit])
+        for node in wanted:  # kubectl waits for the creation of one name, and fails at once for several
+            kubectl(folders, lab, ["wait", "--for=create", node, limit])
         if lab.shape.agents:
             kubectl(folders, lab, ["wait", "--for=condition=Ready", *wanted, limit])
     except errors.LabError as error:
