@@ -154,6 +154,11 @@ def _function(key: net.PodKey, details: annotations.ConnectionDetails) -> Functi
     return Function(int(details.pf_id), int(details.vf_id))
 
 
+def bandwidth(pod: objects.Pod) -> tuple[int, int]:
+    """What the pod may receive and send, bits per second; 0: no limit. Raises Wrong."""
+    return _bits_per_second(pod, INGRESS_BANDWIDTH), _bits_per_second(pod, EGRESS_BANDWIDTH)
+
+
 def _bits_per_second(pod: objects.Pod, key: str) -> int:
     text = pod.metadata.annotations.get(key, "")
     if not text:

@@ -7,9 +7,9 @@ import msgspec
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """A family of NICs that share their sysfs.
 
-    ``pci_vendor`` as in sysfs ``vendor``. ``host_mac_file`` is, below an uplink's netdev folder, the file that tells
-    the host PF's MAC; ``host_mac_key`` is its line's key. Port names are regular expressions for ``phys_port_name``, with
-    the groups ``pf`` and ``vf`` as far as they apply.
+    ``pci_vendor`` as in sysfs ``vendor``. ``host_mac_file`` is, below an uplink's netdev folder, what tells the host
+    PF's MAC; ``host_mac_key`` is its line's key. Port names are regular expressions for ``phys_port_name``, with the
+    groups ``pf`` and ``vf`` as far as they apply.
     """
 
     name: str

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The half with OVS as the host half sees it: behind annotations (a DPU) or in this process (a full node)."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+
+from ashore import kube
+from ashore.agent import dpu_claims, records, seam
+from ashore.api import annotations, cni, names, net
+from ashore.kube import objects
+
+log = structlog.get_logger(__name__)
+ANSWER_LIMIT_S = 25.0
+
+
+class Peer(Protocol):
+    """Connects a pod's device to the network and takes it off again."""
+
+    async def connect(self, pod: objects.Pod, record: records.Record) -> None:
+        """Returns when packets flow. Idempotent. Raises cni.Failure."""
+
+    async def disconnect(self, record: records.Record) -> None:
+        """Nothing of this very sandbox stays; another sandbox's is left alone. Idempotent. Raises cni.Failure."""
+
+    def problem(self) -> str:
+        """Why nothing can be connected now, "" when it can."""
+
+
+class LeaseWatch:
+    """Whether the DPU shows that it serves us.
+
+    Timed by our own clock from when we saw the lease change, for the lease's own duration: clocks of two machines
+    aren't compared, and a DPU that renews at another pace is fine.
+    """
+
+    def __init__(
+        self, leases: kube.Informer[objects.Lease], node: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._leases = leases
+        self._name = names.dpu_lease(net.NodeName(node))
+        self._clock = clock
+        self._changed_at = clock()
+        self._began = clock()
+        leases.subscribe(self._saw)
+
+    def problem(self) -> str:
+        """Why the DPU is taken for dead, "" when it is alive."""
+        lease = self._leases.store.get(kube.ObjectKey(names.LEASE_NAMESPACE, self._name))
+        if lease is None:
+            return f"lease {names.LEASE_NAMESPACE}/{self._name} doesn't exist: the DPU's agent has never run; start it"
+        duration_s = lease.spec.lease_duration_seconds or 0
+        silent_s = self._clock() - self._changed_at
+        if silent_s <= duration_s:
+            return ""
+        return (
+            f"lease {names.LEASE_NAMESPACE}/{self._name} wasn't renewed for {silent_s:.0f} s (it lasts {duration_s} s): "
+            "the DPU, its agent, OVS or ovn-controller is down, or it can't reach the API"
+        )
+
+    def _saw(self, old: objects.Lease | None, new: objects.Lease | None) -> None:
+        if new is None or new.metadata.name != self._name:
+            return
+        if old is None or old.spec.renew_time != new.spec.renew_time:
+            self._changed_at = self._clock()
+
+
+class RemotePeer:
+    """A DPU: told by ``connection-details``, answers by ``connection-status``."""
+
+    def __init__(
+        self,
+        pods: kube.Informer[objects.Pod],
+        api: kube.Client,
+        lease_problem: Callable[[], str],
+        *,
+        limit_s: float = ANSWER_LIMIT_S,
+    ) -> None:
+        self._pods = pods
+        self._api = api
+        self._lease_problem = lease_problem
+        self._limit_s = limit_s
+        self._told: dict[str, str] = {}
+
+    def problem(self) -> str:
+        """Why the DPU can't be asked."""
+        return self._lease_problem()
+
+    async def connect(self, pod: objects.Pod, record: records.Record) -> None:
+        """Tell the DPU which VF it is and wait for its answer about this sandbox."""
+        had_details = bool(pod.metadata.annotations.get(annotations.CONNECTION_DETAILS))
+        before = pod.metadata.annotations.get(annotations.CONNECTION_STATUS, "")
+        details = _details(pod)
+        wanted = annotations.ConnectionDetails(
+            pf_id=str(record.pf_id), vf_id=str(record.vf_id), sandbox_id=record.sandbox, vf_netdev_name=record.netdev
+        )
+        self._told[record.pod_uid] = record.sandbox
+        if details.get(names.DEFAULT_NETWORK) != wanted:
+            text = annotations.encode_details({**details, names.DEFAULT_NETWORK: wanted})
+            await self._patch(record, {annotations.CONNECTION_DETAILS: text})
+        else:
+            before = ""
+
+        def answer(now: objects.Pod | None) -> annotations.ConnectionStatus | None:
+            if now is None or now.metadata.uid != record.pod_uid:
+                return annotations.ConnectionStatus(annotations.ERROR, f"pod {record.namespace}/{record.name} is gone")
+            status = dpu_claims.status_of(now).get(names.DEFAULT_NETWORK)
+            if status is None or (status.sandbox_id and status.sandbox_id != record.sandbox):
+                return None
+            text = now.metadata.annotations.get(annotations.CONNECTION_STATUS, "")
+            # A DPU that doesn't name sandboxes: what stood there before is about an earlier one.
+            is_leftover = not status.sandbox_id and had_details and text == before
+            return None if is_leftover else status
+
+        key = kube.ObjectKey(record.namespace, record.name)
+        try:
+            now = await self._pods.wait_for(key, lambda pod: answer(pod) is not None, timeout_s=self._limit_s)
+        except TimeoutError as error:
+            why = self.problem() or "its agent's log and `ashore status` tell more"
+            text = f"ashore: pod {key}: the DPU didn't connect VF {record.vf_id} within {self._limit_s:g} s; {why}"
+            raise cni.Failure(cni.DEADLINE, text) from error
+        status = answer(now)
+        if status is None or status.status != annotations.READY:
+            reason = (status.reason if status else "") or "no reason given"
+            raise cni.Failure(cni.DPU_REFUSED, f"ashore: pod {key}: the DPU refused: {reason}")
+
+    async def disconnect(self, record: records.Record) -> None:
+        """Take the details back, if they are this sandbox's; the DPU unplugs on that."""
+        pod = self._pods.store.get(kube.ObjectKey(record.namespace, record.name))
+        told = self._told.get(record.pod_uid) == record.sandbox
+        details = _details(pod) if pod is not None and pod.metadata.uid == record.pod_uid else {}
+        current = details.get(names.DEFAULT_NETWORK)
+        is_ours = current.sandbox_id == record.sandbox if current else told
+        if is_ours:
+            rest = {network: entry for network, entry in details.items() if network != names.DEFAULT_NETWORK}
+            await self._patch(
+                record, {annotations.CONNECTION_DETAILS: annotations.encode_details(rest) if rest else None}
+            )
+        if told:
+            del self._told[record.pod_uid]
+
+    async def _patch(self, record: records.Record, changes: dict[str, str | None]) -> None:
+        body: dict[str, Any] = {"metadata": {"annotations": changes}}
+        try:
+            await self._api.patch(kube.PODS, record.name, record.namespace, body, uid=record.pod_uid)
+        except (kube.NotFound, kube.Conflict) as error:
+            if changes[annotations.CONNECTION_DETAILS] is not None:
+                raise cni.Failure(cni.POD_NOT_FOUND, f"ashore: {error}") from error
+        except kube.ApiError as error:
+            raise cni.Failure(cni.TRY_AGAIN, f"ashore: can't tell the DPU: {error}") from error
+
+
+class LocalPeer:
+    """The switch on this very node, by its Plugger."""
+
+    def __init__(
+        self, plugger: seam.Plugger, network: Callable[[objects.Pod], Any], problem: Callable[[], str]
+    ) -> None:
+        self._plugger = plugger
+        self._network = network
+        self._problem = problem
+
+    def problem(self) -> str:
+        """Why this node's switch can't be used."""
+        return self._problem()
+
+    async def connect(self, pod: objects.Pod, record: records.Record) -> None:
+        """Plug the representor as soon as the pod has its address."""
+        network: annotations.PodNetwork = await self._network(pod)
+        try:
+            ingress_bps, egress_bps = dpu_claims.bandwidth(pod)
+            request = seam.PlugRequest(
+                pod=net.PodKey(record.namespace, record.name), pod_uid=record.pod_uid, sandbox=record.sandbox,
+                network=network, representor=record.representor, vf_netdev_name=record.netdev,
+                ingress_bps=ingress_bps, egress_bps=egress_bps,
+            )  # fmt: skip
+            await self._plugger.plug(request)
+        except (seam.PlugError, dpu_claims.Wrong) as error:
+            text = f"ashore: pod {record.namespace}/{record.name}: not connected: {error}"
+            raise cni.Failure(cni.DPU_REFUSED, text) from error
+
+    async def disconnect(self, record: records.Record) -> None:
+        """Unplug the representor."""
+        try:
+            await self._plugger.unplug(record.pod_uid, record.sandbox)
+        except seam.PlugError as error:
+            raise cni.Failure(cni.TRY_AGAIN, f"ashore: {record.representor}: not unplugged: {error}") from error
+
+
+def _details(pod: objects.Pod) -> dict[str, annotations.ConnectionDetails]:
+    try:
+        return annotations.decode_details(pod.metadata.annotations.get(annotations.CONNECTION_DETAILS) or "{}")
+    except annotations.Malformed as error:
+        log.warning("details-unreadable", pod=str(kube.key_of(pod)), why=str(error))
+        return {}
