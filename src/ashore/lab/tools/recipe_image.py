@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).parent
 LOCK = HERE / "busybox.lock"
 SUITE = "trixie"
 PAUSE_C = HERE / "go" / "pause.c"
+PROBE = HERE / "go" / "probe"
 PAUSE = "lab.local/pause:1"
 DEMO = "lab.local/demo:1"
 FLAGS = "-s -w"
@@ -20,7 +21,7 @@ FLAGS = "-s -w"
 
 def _inputs() -> Iterable[str | pathlib.Path]:
     module = recipe_kube.MODULE
-    sources = (module / "go.mod", module / "go.sum", *sorted((module / "pod").glob("*.go")))
+    sources = (module / "go.mod", module / "go.sum", *sorted((module / "pod").glob("*.go")), *sorted(PROBE.glob("*")))
     return (*sources, LOCK, PAUSE_C, HERE / "oci.py", pathlib.Path(__file__), FLAGS, golang.toolchain().version)
 
 
@@ -40,10 +41,12 @@ def _fill(job: cache.Job) -> Mapping[str, str]:
         golang.Build(what="agnhost", module=recipe_kube.MODULE, packages=["./pod"], output=work / "agnhost"),
         say=job.say,
     )
+    job.say("image: building probe, the lab's own measuring instrument")
+    golang.build(golang.Build(what="probe", module=PROBE, packages=["."], output=work / "probe"), say=job.say)
     applets = run.run([str(busybox), "--list"]).split()
     demo = oci.Image(
         name=DEMO, entrypoint=("/bin/agnhost",),
-        programs={"bin/busybox": busybox, "bin/agnhost": work / "agnhost"},
+        programs={"bin/busybox": busybox, "bin/agnhost": work / "agnhost", "bin/probe": work / "probe"},
         links={f"bin/{name}": "busybox" for name in applets if name != "busybox"},
     )  # fmt: skip
     oci.write(demo, images / "demo.tar")
