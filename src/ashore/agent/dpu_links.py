@@ -12,6 +12,7 @@ from ashore import netlink
 from ashore.agent import seam
 
 log = structlog.get_logger(__name__)
+BURST_S = 0.03
 
 
 class Representors:
@@ -25,6 +26,7 @@ class Representors:
         self._kernel = kernel
         self._known = known
         self._guarded: dict[str, int] = {}
+        self._opened: dict[str, int] = {}
         self._lock = asyncio.Lock()
 
     def is_present(self, name: str) -> bool:
@@ -33,14 +35,20 @@ class Representors:
 
     async def open(self, name: str) -> None:
         """The representor is guarded, without IPv6 of its own, and up. Raises seam.PlugError."""
+        index = _index(name)
+        if self._opened.get(name) == index:
+            return
         try:
-            await self.guard(name)
+            if self._guarded.get(name) != index:
+                await self.guard(name)
             await self._kernel.set_up(name)
         except netlink.NetlinkError as error:
             raise seam.PlugError(f"representor {name}: {error}") from error
+        self._opened[name] = index
 
     async def close(self, name: str) -> None:
         """The representor is down; fine when it is gone."""
+        self._opened.pop(name, None)
         try:
             await self._kernel.set_down(name)
         except netlink.NetlinkError as error:
@@ -64,6 +72,8 @@ class Representors:
             group.create_task(netlink.watch(news.set))
             while True:
                 await news.wait()
+                # One link's change comes as several events.
+                await asyncio.sleep(BURST_S)
                 news.clear()
                 try:
                     await self.guard()

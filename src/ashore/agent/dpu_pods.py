@@ -59,6 +59,7 @@ class PodPorts:
         self._plugger = ports
         self._node = node
         self._waiting: dict[net.PodKey, tuple[str, float]] = {}
+        self._written: dict[net.PodKey, tuple[str, str, str]] = {}
         self.queue: queue.WorkQueue[net.PodKey] = queue.WorkQueue()
 
     async def run(self, *, workers: int = WORKERS) -> Never:
@@ -105,6 +106,8 @@ class PodPorts:
         if pod is None or claim is None:
             self._waiting.pop(key, None)
             await self._report(pod, None)
+            if pod is None:
+                self._written.pop(key, None)
             return
         if claim.network is None:
             await self._drop_stale_status(pod, claim)
@@ -199,7 +202,12 @@ class PodPorts:
         if wanted == current:
             return False
         meta = pod.metadata
-        body = {"metadata": {"annotations": {annotations.CONNECTION_STATUS: annotations.encode_status(wanted)}}}
+        text = annotations.encode_status(wanted)
+        # The watch hasn't shown what we wrote a moment ago; writing it again would change nothing.
+        write = (meta.uid, meta.resource_version, text)
+        if self._written.get(dpu_claims.pod_key(pod)) == write:
+            return False
+        body = {"metadata": {"annotations": {annotations.CONNECTION_STATUS: text}}}
         try:
             await self._api.patch(kube.PODS, meta.name, meta.namespace, body, uid=meta.uid)
         except (kube.NotFound, kube.Conflict):
@@ -209,6 +217,7 @@ class PodPorts:
             raise runtime.Retry(
                 API_RETRY_S, f"pod {meta.namespace}/{meta.name}: status not written: {error}"
             ) from error
+        self._written[dpu_claims.pod_key(pod)] = write
         return True
 
     def _pod_changed(self, old: objects.Pod | None, new: objects.Pod | None) -> None:

@@ -273,14 +273,17 @@ class NodeOvs:
             raise runtime.Retry(RETRY_S, f"OVS's database didn't take the node's rows: {error}") from error
 
     def _row_changed(self, change: ovsdb.Change) -> None:
-        if change.table in ("Open_vSwitch", "Bridge", "SSL") or _is_about_links(change):
+        if change.table in ("Open_vSwitch", "SSL") or _is_about_the_node(change):
             self.look()
 
 
-def _is_about_links(change: ovsdb.Change) -> bool:
+def _is_about_the_node(change: ovsdb.Change) -> bool:
+    """Not each pod's port: bridges that come, go or are set up otherwise, the management port, an MTU."""
+    old, new = change.old, change.new
+    if change.table == "Bridge":
+        return old is None or new is None or {**old, "ports": None} != {**new, "ports": None}
     if change.table != "Interface":
         return False
-    old, new = change.old, change.new
     if old is None or new is None:
         marks = (new or old or {}).get("external_ids", {})
         return ovs_rows.MANAGEMENT_PORT_NAME in marks

@@ -102,10 +102,15 @@ class Plugger:
             missing = row.Plan(
                 tuple(r for r in plan.rows if r.uuid not in self._client.replica[r.TABLE.name]), plan.members
             )
-            await self._links.open(request.representor)
             ops = [*removal(bridge, stale), *ovsdb.diff(missing, self._client.replica)]
-            if ops:
-                await self._transact(ops, request)
+            # Neither needs the other: frames pass when both are done.
+            both = asyncio.gather(
+                self._links.open(request.representor), self._transact(ops, request), return_exceptions=True
+            )
+            for failure in await both:
+                if failure is not None:
+                    raise failure
+            if stale:
                 await self._forget([p for p in stale if p.pod_uid != request.pod_uid], keep=request.representor)
 
     async def unplug(self, pod_uid: str, sandbox: str) -> None:
@@ -167,7 +172,8 @@ class Plugger:
 
     async def _transact(self, ops: list[ovsdb.Op], request: seam.PlugRequest) -> None:
         try:
-            await self._client.transact(ops)
+            if ops:
+                await self._client.transact(ops)
         except ovsdb.OvsdbError as error:
             raise seam.PlugError(f"pod {request.pod}: OVS refused port {request.representor}: {error}") from error
 

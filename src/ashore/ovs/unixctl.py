@@ -51,7 +51,7 @@ async def command(socket: Path, name: str, *arguments: str, limit_s: float = LIM
         async with asyncio.timeout(limit_s):
             reply = await _exchange(socket, {"id": 0, "method": name, "params": list(arguments)})
     except (OSError, ValueError) as error:
-        raise Unreachable(f"{socket}: {name}: {error or type(error).__name__}") from error
+        raise Unreachable(f"{socket}: {name}: {str(error) or type(error).__name__}") from error
     if reply.get("error") is not None:
         raise CommandFailed(f"{socket}: {name}: {str(reply['error']).strip()}")
     return str(reply.get("result") or "")
