@@ -6,6 +6,7 @@ import contextlib
 import functools
 import pathlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import click
 
@@ -13,7 +14,6 @@ from ashore import kube, ovsdb, runtime
 from ashore.api import names
 from ashore.controller import lease, reign, zone
 from ashore.controller.settings import Settings, Unusable, check, northbound_remotes
-from ashore.kube.kinds import T
 from ashore.schema import nb
 
 
@@ -100,5 +100,5 @@ def _health(doors: reign.Doors) -> runtime.Health:
     return health
 
 
-def _informer_problem(informer: kube.Informer[T]) -> str | None:
+def _informer_problem(informer: kube.Informer[Any]) -> str | None:
     return None if informer.synced.is_set() else informer.statistics.last_failure or "not loaded yet"
