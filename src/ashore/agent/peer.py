@@ -50,13 +50,13 @@ class LeaseWatch:
         """Why the DPU is taken for dead, "" when it is alive."""
         lease = self._leases.store.get(kube.ObjectKey(names.LEASE_NAMESPACE, self._name))
         if lease is None:
-            return f"lease {names.LEASE_NAMESPACE}/{self._name} doesn't exist: the DPU's agent has never run; start it"
+            return f"lease {names.LEASE_NAMESPACE}/{self._name} doesn't exist: the DPU's agent never ran; start it"
         duration_s = lease.spec.lease_duration_seconds or 0
         silent_s = self._clock() - self._changed_at
         if silent_s <= duration_s:
             return ""
         return (
-            f"lease {names.LEASE_NAMESPACE}/{self._name} wasn't renewed for {silent_s:.0f} s (it lasts {duration_s} s): "
+            f"lease {names.LEASE_NAMESPACE}/{self._name} not renewed for {silent_s:.0f} s (it lasts {duration_s} s): "
             "the DPU, its agent, OVS or ovn-controller is down, or it can't reach the API"
         )
 
