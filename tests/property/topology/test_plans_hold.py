@@ -9,10 +9,14 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ashore import ovsdb
 from ashore.api import net
+from ashore.controller import zone
 from ashore.ipam import addresses
 from ashore.ipam.slots import Exhausted
+from ashore.ovsdb import ops
 from ashore.schema import nb, row
+from ashore.testing import ovsdb_engine
 from ashore.topology import plan
 from ashore.topology.view import ClusterView, NodeView, PodView
 
@@ -119,6 +123,39 @@ def test_one_family_is_planned_as_the_other(view: ClusterView) -> None:
     assert [(r.TABLE.name, r.uuid, _shape(r)) for r in four.rows] == [
         (r.TABLE.name, r.uuid, _shape(r)) for r in six.rows
     ]
+
+
+@given(clusters(), clusters(), st.randoms(use_true_random=False))
+def test_one_transaction_makes_any_state_as_planned_and_a_second_one_is_empty(
+    earlier: ClusterView, now: ClusterView, chance: random.Random
+) -> None:
+    engine = ovsdb_engine.Engine(nb.TABLES)
+    engine.transact([ops.encode(op, nb.TABLES) for op in ovsdb.diff(plan.plan(earlier), world(engine))])
+    for table, uuid in [(t, u) for t in ("Logical_Switch", "Logical_Router") for u in engine.rows[t]]:
+        lost = frozenset(port for port in engine.rows[table][uuid]["ports"] if chance.random() < 0.3)
+        damage: list[ovsdb.Op] = [ovsdb.MutateSet(table, row.Uuid(uuid), "ports", remove=lost)]
+        if chance.random() < 0.2:
+            damage = [ovsdb.Delete(table, row.Uuid(uuid))]
+        engine.transact([ops.encode(op, nb.TABLES) for op in damage])
+    wanted = plan.plan(now)
+    reply, _ = engine.transact(
+        [ops.encode(op, nb.TABLES) for op in ovsdb.diff(wanted, world(engine), prune=ovsdb.is_ours)]
+    )
+    assert not [answer for answer in reply if answer and "error" in answer]
+    assert ovsdb.diff(wanted, world(engine), prune=ovsdb.is_ours) == []
+    held = {(table, uuid) for table in zone.TABLES for uuid in engine.rows[table]}
+    assert held == {(r.TABLE.name, r.uuid) for r in wanted.rows}
+
+
+def world(engine: ovsdb_engine.Engine) -> ovsdb.Replica:
+    replica = ovsdb.Replica(zone.TABLES, nb.TABLES)
+    replica.load(
+        {
+            table: {row.Uuid(uuid): {c: found[c] for c in columns} for uuid, found in engine.rows[table].items()}
+            for table, columns in zone.TABLES.items()
+        }
+    )
+    return replica
 
 
 def _other(subnets: tuple[net.Network, ...]) -> tuple[net.Network, ...]:

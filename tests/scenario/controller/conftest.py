@@ -122,13 +122,24 @@ class World:
     @contextlib.asynccontextmanager
     async def leader(self) -> AsyncIterator[reign.Reign]:
         """A controller that leads while the context lasts."""
-        async with self.warm() as doors:
-            one = reign.Reign(doors, Sure())  # type: ignore[arg-type]
-            async with running(one.run()):
-                await self.eventually(lambda: doors.configs.store or not self.has_config, "the settings are seen")
-                await self.eventually(lambda: hasattr(one, "writer"), "it leads")
-                await self.quiet(one)
-                yield one
+        async with self.warm() as doors, self.leading(doors) as (one, task):
+            yield one
+            if task.done():
+                task.result()
+
+    @contextlib.asynccontextmanager
+    async def leading(self, doors: reign.Doors) -> AsyncIterator[tuple[reign.Reign, asyncio.Task[None]]]:
+        """A reign on these doors, and the task that it runs in."""
+        one = reign.Reign(doors, Sure())  # type: ignore[arg-type]
+        task = asyncio.ensure_future(one.run())
+        try:
+            await self.eventually(lambda: doors.configs.store or not self.has_config, "the settings are seen")
+            await self.eventually(lambda: hasattr(one, "nodes") or task.done(), "it leads")
+            await self.quiet(one)
+            yield one, task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def warm(self) -> AsyncIterator[reign.Doors]:
