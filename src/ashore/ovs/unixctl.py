@@ -5,6 +5,7 @@ Source: ovs-appctl(8), OVS ``lib/unixctl.c``: JSON-RPC 1.0 over a unix socket, o
 """
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ async def _exchange(socket: Path, request: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("connection closed before a whole reply came")
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def _decoded(received: bytearray) -> dict[str, Any] | None:

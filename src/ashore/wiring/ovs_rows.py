@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "ingress_policing_rate", "ingress_policing_burst",
     ),
     "QoS": ("type", "other_config", "external_ids"),
-    "SSL": ("private_key", "certificate", "ca_cert"),
+    "SSL": ("private_key", "certificate", "ca_cert", "bootstrap_ca_cert"),
 }  # fmt: skip
 """What an agent has to monitor for the planners and readers of this room."""
 

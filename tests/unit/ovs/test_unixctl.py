@@ -27,13 +27,15 @@ async def serve(run_dir: Path) -> AsyncIterator[Callable[..., Any]]:
             asked: list[Any] = []
 
             async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                ended = asyncio.Event()
+                undo.push_async_callback(ended.wait)
                 asked.append(json.loads(await reader.readuntil(b"}")))
                 for piece in pieces:
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0)
                 writer.close()
-                await writer.wait_closed()
+                ended.set()
 
             server = await asyncio.start_unix_server(answer, str(run_dir / name))
             undo.callback(server.close)
@@ -64,14 +66,19 @@ async def test_a_refusal_is_the_daemons_words(run_dir: Path, serve: Any) -> None
 
 
 async def test_a_daemon_that_hangs_is_given_up(run_dir: Path) -> None:
+    ended = asyncio.Event()
+
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        ended.set()
 
     server = await asyncio.start_unix_server(hang, str(run_dir / "ovs-vswitchd.ctl"))
     with pytest.raises(unixctl.Unreachable, match="TimeoutError"):
         await unixctl.command(run_dir / "ovs-vswitchd.ctl", "version", limit_s=0.01)
+    await ended.wait()
     server.close()
+    await server.wait_closed()
 
 
 async def test_a_pidfile_names_the_socket(run_dir: Path, serve: Any) -> None:

@@ -104,3 +104,14 @@ def test_settings_of_the_operating_system_are_not_planned() -> None:
         "ovn-bridge-datapath-type",
         "hostname",
     }
+
+
+@given(PORTS)
+def test_every_planned_column_is_one_that_agents_monitor(port: dpu.PodPort) -> None:
+    view = dpu.NodeView(
+        open_vswitch=TOP, integration_bridge=None, datapath_type="", southbound="", encap_ip="", credentials=""
+    )  # fmt: skip
+    rows = (*dpu.plan_pod(BRIDGE, port).rows, *dpu.plan_node(view).plan.rows, dpu.plan_credentials(None, "/c"))
+    for planned in rows:
+        for column, _ in planned.planned():
+            assert column in ovs_rows.COLUMNS[planned.TABLE.name]
