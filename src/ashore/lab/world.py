@@ -84,6 +84,7 @@ def down(name: str, *, say: Say) -> None:
     with machine.alone(home):
         with contextlib.suppress(FileNotFoundError):  # killed before the record was written: nothing else was made
             lab = spec.read(folders)
+            _take_tools(lab)
             with step(say, "processes"):
                 processes.kill_all(lab.uuid)
             with step(say, "namespaces and cgroups"):
@@ -132,7 +133,15 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
+def _take_tools(lab: spec.LabSpec) -> None:
+    """Lets ``ip`` and the like be the tools' where the machine has none; what is started from here inherits it."""
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    if lab.tools.bin_dir not in folders:
+        os.environ["PATH"] = ":".join([*folders, lab.tools.bin_dir])
+
+
 def _build(folders: spec.Folders, lab: spec.LabSpec, say: Say) -> None:
+    _take_tools(lab)
     places = spec.nodes(lab.shape)
     with step(say, f"{len(places)} places and their cables"):
         _wire(lab)
