@@ -23,7 +23,7 @@ _EVENT = struct.Struct("iIII")
 
 
 def mount(source: str, target: str | pathlib.Path, kind: str = "", *, flags: int = 0, options: str = "") -> None:
-    """Mounts, as mount(2) does."""
+    """Mounts a file system, or with flags changes or copies a mount."""
     result = _libc.mount(
         os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode()
     )
