@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The leader's account of what is given to whom. In memory: annotations are the record that it is rebuilt from."""
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from ashore.api import config, net
-from ashore.ipam import addresses, nodes
+from ashore.ipam import nodes
 from ashore.ipam.addresses import NodeAddresses
 from ashore.ipam.nodes import NodeBook, NodeShare
 from ashore.ipam.slots import Exhausted, Rejected
@@ -143,11 +144,15 @@ class Ledger:
 
     def rest(self, found: Iterable[net.Address], now: float) -> None:
         """Addresses that the world still shows but no record has rest before they are given out."""
+        owners = {subnet: name for name, book in self._addresses.items() for subnet in book.subnets}
+        lengths = {(subnet.version, subnet.prefixlen) for subnet in owners}
         for address in found:
-            for name, book in self._addresses.items():
-                faces = [addresses.in_subnet(subnet, address) for subnet in book.subnets if address in subnet]
-                if faces:
-                    self._addresses[name] = book.rest(faces, now)
+            for version, length in lengths:
+                if version != address.version:
+                    continue
+                face = ipaddress.ip_interface((address, length))
+                if (name := owners.get(face.network)) is not None:
+                    self._addresses[name] = self._addresses[name].rest((face,), now)
 
     def node(self, name: net.NodeName) -> NodeView | None:
         """The node's view; None for one that isn't ours."""

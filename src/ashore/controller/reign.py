@@ -139,7 +139,9 @@ class Reign:
 
     async def _begin(self, verdict: config_key.Verdict) -> None:
         assert verdict.settings is not None  # noqa: S101 (the caller looked)
-        pods = filter(None, map(records.pod_record, self.doors.pods.store.values()))
+        # What we wrote last counts, also where the watch doesn't show it yet.
+        seen = [self.writes.newest(kube.PODS, pod) for pod in self.doors.pods.store.values()]
+        pods = filter(None, map(records.pod_record, seen))
         problems = self.ledger.begin(verdict.settings, self._node_records(), pods)
         for what, why in problems.items():
             log.warning("record-does-not-stand", object=what, why=why)
@@ -153,7 +155,8 @@ class Reign:
         log.info("in-force", networks=[str(n.cidr) for n in verdict.settings.cluster_networks])
 
     def _node_records(self) -> list[NodeRecord]:
-        found = (records.node_record(node, self._zone) for node in self.doors.nodes.store.values())
+        seen = [self.writes.newest(kube.NODES, node) for node in self.doors.nodes.store.values()]
+        found = (records.node_record(node, self._zone) for node in seen)
         return [record for record in found if record is not None]
 
     @contextlib.contextmanager

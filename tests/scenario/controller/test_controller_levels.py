@@ -179,6 +179,19 @@ async def test_foreign_rows_are_untouched_and_own_leftovers_go(world: Any) -> No
         assert set(world.rows("Logical_Switch")) == {"theirs", "host-1"}
 
 
+async def test_the_address_of_a_pod_that_went_while_nobody_led_rests_too(world: Any) -> None:
+    world.node("host-1")
+    world.pod("web")
+    async with world.leader() as one:
+        await world.quiet(one)
+    world.api.remove(kube.PODS, "web", "default")
+    world.pod("next")
+    async with world.leader() as one:
+        await world.quiet(one)
+        assert "default_web" not in world.ports()
+    assert world.addresses("next")[0] == "10.244.0.4/24"
+
+
 async def test_an_error_of_the_dpu_becomes_one_event_on_the_pod(world: Any) -> None:
     world.node("host-1")
     world.pod("web")
