@@ -127,6 +127,7 @@ disabled_plugins = {unused}
   SystemdCgroup = false
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ['/opt/cni/bin']
+  use_internal_loopback = true
   conf_dir = '/etc/cni/net.d'
 """
 
