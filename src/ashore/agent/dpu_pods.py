@@ -247,10 +247,26 @@ def _key_of(iface_id: str) -> net.PodKey:
     return net.PodKey(namespace, name)
 
 
-async def sweep(ports: plugger.Plugger, live_uids: frozenset[str]) -> None:
-    """Takes ports away whose pods aren't there any more: a full node's agent at start, once its pods are loaded."""
-    stale = [port for port in ports.ports() if port.pod_uid and port.pod_uid not in live_uids]
-    if stale:
-        await ports.remove(stale)
-        log.info("stale-ports-removed", ports=[port.name for port in stale])
-    await asyncio.sleep(0)
+async def keep_swept(pods: kube.Informer[objects.Pod], client: ovsdb.Client, ports: plugger.Plugger) -> Never:
+    """Takes ports away whose pods are gone, for ever: a full node's net for what no CNI DEL came for.
+
+    Nothing is taken before pods and ports are loaded. A DPU doesn't need it: ``PodPorts`` does as much.
+    """
+    news = asyncio.Event()
+    pods.subscribe(lambda _old, new: news.set() if new is None else None)
+    client.subscribe_state(lambda up: news.set() if up else None)
+    await pods.synced.wait()
+    await client.synced()
+    while True:
+        news.clear()
+        live = dpu_claims.owners(pods.store.values())
+        stale = [port for port in ports.ports() if port.pod_uid and port.pod_uid not in live]
+        try:
+            await ports.remove(stale)
+        except ovsdb.OvsdbError as error:
+            # The database's return is an event, and brings us back.
+            log.warning("stale-ports-not-removed", why=str(error))
+        else:
+            if stale:
+                log.info("stale-ports-removed", ports=[port.name for port in stale])
+        await news.wait()

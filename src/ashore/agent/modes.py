@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ashore import kube, netlink
-from ashore.agent import attach, devices, host_half, node_host, node_ovs, peer, records, settings, switch_half
+from ashore.agent import attach, devices, dpu_pods, host_half, node_host, node_ovs, peer, records, settings, switch_half
 from ashore.api import names, net
 from ashore.kube import objects
 
@@ -80,7 +80,8 @@ async def _full(given: settings.Settings, api: kube.Client, check: Checks) -> Ta
     half = host_half.HostHalf(given, sources, kernel, parts)
     check("host", half.gate)
     check("switch", switch.local_problem)
-    return (database.run(), *_informers(sources), *switch.tasks(), *half.tasks())
+    swept = dpu_pods.keep_swept(sources.pods, database, switch.plugger)
+    return (database.run(), *_informers(sources), *switch.tasks(), swept, *half.tasks())
 
 
 def _informers(sources: host_half.Sources) -> Tasks:

@@ -114,8 +114,16 @@ class Plugger:
                 await self._forget([p for p in stale if p.pod_uid != request.pod_uid], keep=request.representor)
 
     async def unplug(self, pod_uid: str, sandbox: str) -> None:
-        """Returns when no port of this very sandbox is left; another sandbox's port is left alone. Idempotent."""
-        await self.remove([port for port in self.ports() if (port.pod_uid, port.sandbox) == (pod_uid, sandbox)])
+        """Returns when no port of this very sandbox is left; another sandbox's port is left alone. Idempotent.
+
+        Raises:
+            seam.PlugError: the database doesn't take it; try again.
+        """
+        gone = [port for port in self.ports() if (port.pod_uid, port.sandbox) == (pod_uid, sandbox)]
+        try:
+            await self.remove(gone)
+        except ovsdb.OvsdbError as error:
+            raise seam.PlugError(f"sandbox {sandbox}: its port can't be taken off br-int: {error}") from error
 
     async def remove(self, ports: list[ovs_rows.ObservedPort]) -> None:
         """Returns when these ports are gone, their links are down and their addresses' connections forgotten."""

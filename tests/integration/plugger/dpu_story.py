@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ashore import kube, netlink
-from ashore.agent import dpu_half, dpu_nic
+from ashore import kube
+from ashore.agent import modes, settings
 from ashore.api import annotations, names, net
-from ashore.ovs import daemons
 from ashore.testing import kube as fake_kube
 
 LIMIT_S = 20.0
@@ -111,18 +110,14 @@ async def main(run_dir: Path, sys_root: Path, credentials: Path) -> None:
             annotations.PRIMARY_DPU_HOST_ADDR: '{"ipv4":"172.30.1.1/16"}',
         }
         fake.put(kube.NODES, {"metadata": {"name": "host-1", "annotations": notes}})
-        doors = dpu_half.Doors(
-            api=api,
-            client=dpu_half.switch_client(run_dir),
-            running=daemons.Daemons(run_dir),
-            kernel=netlink.LinuxKernel(),
-            nic=dpu_nic.Nic(sys_root),
-            credentials=credentials,
-        )
-        agent = asyncio.create_task(dpu_half.run_dpu(doors))
+        words = ["--mode", "dpu", "--credentials", str(credentials), "--sys-root", str(sys_root)]
+        given = settings.parse([*words, "--ovs-run-dir", str(run_dir)])
+        tasks = await modes.TABLE["dpu"].compose(given, api, lambda _name, _check: None)
+        agent = asyncio.gather(*tasks)
         try:
             story = asyncio.create_task(Story(fake, run_dir, sys_root).live())
-            await asyncio.wait({agent, story}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {agent, story}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if agent.done():
                 agent.result()
             sys.stdout.write(json.dumps(await story))

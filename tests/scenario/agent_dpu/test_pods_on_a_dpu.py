@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 from ashore import kube, ovsdb
-from ashore.agent import dpu_claims
+from ashore.agent import dpu_claims, dpu_pods, plugger
 from ashore.api import annotations
 from ashore.schema import row
 
@@ -194,3 +194,21 @@ async def test_nothing_is_plugged_while_the_gate_is_shut(world: Any) -> None:
     world.gate = ""
     world.agent.look_at_problems()
     await world.ready("web")
+
+
+async def test_a_full_nodes_port_whose_pod_is_gone_is_swept_away(world: Any, eventually: Any) -> None:
+    world.pods.add("web", "u1", vf=3)
+    world.pods.add("gone", "u2", vf=4)
+    await world.ready("web")
+    await world.ready("gone")
+    ports = plugger.Plugger(world.client, running=world.daemons, links=world.kernel)
+    world.pods.forget_subscribers()  # no CNI DEL, and nobody but the sweep
+    world.pods.synced.clear()
+    sweeping = asyncio.create_task(dpu_pods.keep_swept(world.pods, world.client, ports))
+    world.pods.delete("gone")
+    await asyncio.sleep(0)
+    assert set(world.ports()) == {"pf0vf3", "pf0vf4"}, "nothing is taken away before the pods are loaded"
+    world.pods.synced.set()
+    await eventually(lambda: set(world.ports()) == {"pf0vf3"}, "the port is gone")
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
