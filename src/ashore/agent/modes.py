@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ashore import kube, netlink
-from ashore.agent import attach, devices, dpu_pods, host_half, node_host, node_ovs, peer, records, settings, switch_half
+from ashore.agent import attach, devices, host_half, node_host, peer, records, settings
 from ashore.api import names, net
 from ashore.kube import objects
 
@@ -52,6 +52,9 @@ async def _dpu_host(given: settings.Settings, api: kube.Client, check: Checks) -
 
 
 async def _dpu(given: settings.Settings, api: kube.Client, check: Checks) -> Tasks:
+    # A host without a switch doesn't carry the switch's half in its memory.
+    from ashore.agent import node_ovs, switch_half  # noqa: PLC0415 (see above)
+
     database = switch_half.open_database(given)
     following = database.run()
 
@@ -68,6 +71,8 @@ async def _dpu(given: settings.Settings, api: kube.Client, check: Checks) -> Tas
 
 
 async def _full(given: settings.Settings, api: kube.Client, check: Checks) -> Tasks:
+    from ashore.agent import dpu_pods, switch_half  # noqa: PLC0415 (as in _dpu)
+
     database = switch_half.open_database(given)
     sources = host_half.Sources.of(api, given.node)
     switch = switch_half.SwitchHalf(given, sources, database, switch_half.Pairs(), given.node)
