@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real tools for tests that need them, and the account of what ran in which tier."""
 
+import asyncio
 import collections
 import dataclasses
 import os
@@ -54,6 +55,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MISSING] = []
+    # pytest-asyncio asks for the current loop before it sets its own; on Python 3.11 the question makes one that
+    # nobody closes, and its ResourceWarning fails whichever test happens to run next. With "none" said, it makes none.
+    asyncio.set_event_loop(None)
 
 
 def tier_of(path: pathlib.Path) -> str:
