@@ -46,6 +46,8 @@ def manifest(place: Place) -> dict[str, Any]:
         "spec": {
             "nodeSelector": {"kubernetes.io/hostname": place.node},
             "terminationGracePeriodSeconds": 0,
+            # The lab has no cluster DNS yet; "Default" says so, where "ClusterFirst" earns a warning Event.
+            "dnsPolicy": "Default",
             "containers": [
                 {
                     "name": "probe",
