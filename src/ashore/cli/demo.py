@@ -10,15 +10,17 @@ from rich.console import Console
 
 from ashore.cli import demo_tables
 from ashore.cli import output as out
-from ashore.lab import daemon, demo, errors, spec, status, world
+from ashore.lab import demo, errors, spec, status, world
 from ashore.lab.demo import hands
 
+Report = demo.Report
 
-def run(name: str) -> demo.Report:
+
+def run(name: str) -> Report:
     """The demonstration of one lab. Raises LabError when something couldn't be asked."""
     folders, record = world.find(name)
     places = spec.nodes(record.shape)
-    enter = {
+    enter: dict[str, tuple[str, ...]] = {
         node.name: (
             "env",
             f"{spec.MARK}={record.uuid}",
@@ -39,7 +41,7 @@ def run(name: str) -> demo.Report:
         raise errors.LabError(f"lab {name}: the demonstration couldn't ask: {error}") from error
 
 
-def show(report: demo.Report) -> None:
+def show(report: Report) -> None:
     """Print a report for people."""
     is_terminal = sys.stdout.isatty()
     demo_tables.show(report, Console(width=None if is_terminal else 200, color_system="auto" if is_terminal else None))

@@ -8,6 +8,7 @@ import time
 
 import click
 
+from ashore.cli import demo
 from ashore.cli import output as out
 from ashore.lab import daemon, errors, faults, spec, status, toolbox, world
 
@@ -29,24 +30,53 @@ def lab() -> None:
 @click.option("--vfs", type=click.IntRange(1, 126), default=16, show_default=True, help="Virtual functions per pair.")
 @click.option("--ip-families", default="ipv4,ipv6", show_default=True, help="Pods' and services', primary first.")
 @click.option("--agents/--no-agents", default=True, help="Whether ashore's own processes run.")
+@click.option("--demo/--no-demo", "with_demo", default=True, help="Whether pods try each other at the end.")
 @out.format_option
 @out.guarded
 def up(  # noqa: PLR0913 (each is one option of the command)
-    *, name: str, pairs: int, full_nodes: int, vfs: int, ip_families: str, agents: bool, output: str
+    *, name: str, pairs: int, full_nodes: int, vfs: int, ip_families: str, agents: bool, with_demo: bool, output: str
 ) -> None:
-    """Make a lab, or bring back what it lacks."""
+    """Make a lab, or bring back what it lacks; then have pods on every kind of node try each other."""
     start = time.monotonic()
     shape = spec.Shape(pairs, full_nodes, vfs, _families(ip_families), agents)
     world.up(name, shape, toolbox.resolve, say=out.say)
-    seconds = round(time.monotonic() - start, 1)
+    seconds_to_ready = time.monotonic() - start
+    report = None
+    if with_demo and agents and pairs + full_nodes:
+        out.say("pods on every kind of node, scheduled and started by Kubernetes …")
+        report = demo.run(name)
+    _tell_up(name, seconds_to_ready, report, output)
+    if report is not None and not report.passed:
+        sys.exit(out.FOUND_A_PROBLEM)
+
+
+def _tell_up(name: str, seconds_to_ready: float, report: demo.Report | None, output: str) -> None:
     found = status.look(name)
+    answers_s = None if report is None else round(seconds_to_ready + report.seconds_to_answers, 1)
     if output == "json":
-        out.as_json({"name": name, "seconds": seconds, "pss_mb": found.pss_mb, "kubeconfigs": found.kubeconfigs})
+        told = {"name": name, "seconds": round(seconds_to_ready, 1), "seconds_to_answers": answers_s}
+        out.as_json(told | {"pss_mb": found.pss_mb, "kubeconfigs": found.kubeconfigs, "demo": report})
         return
-    memory = ", ".join(f"{place} {size:.0f}" for place, size in found.pss_mb.items() if place != "total")
-    click.echo(f"lab {name} is up after {seconds} s with {found.pss_mb['total']:.0f} MB PSS ({memory})")
-    click.echo(f"  export KUBECONFIG={found.kubeconfigs['host']}    then: kubectl get nodes -o wide")
-    click.echo(f"  ashore lab status --name {name}; ashore lab exec --name {name} host-1 -- ip address")
+    if report is not None:
+        demo.show(report)
+    _print_memory(found)
+    ready = f"all nodes Ready after {seconds_to_ready:.1f} s"
+    answering = "" if answers_s is None else f", pods answering after {answers_s:.1f} s"
+    click.echo(f"lab {name} is up: {ready}{answering}, {found.pss_mb['total']:.0f} MB PSS")
+    suffix = "" if name == "ashore" else f" --name {name}"
+    click.echo("Try next:")
+    click.echo(f"  export KUBECONFIG={found.kubeconfigs['host']}; kubectl get pods -A -o wide")
+    click.echo(f"  ashore lab status{suffix}; ashore lab exec{suffix} dpu-1 -- ovs-vsctl show")
+    click.echo(f"  ashore lab fault{suffix} pull-plug --node dpu-1; ashore lab demo{suffix}; and --heal it")
+
+
+def _print_memory(found: status.Status) -> None:
+    """Memory of each process by place."""
+    rows = []
+    for node in found.nodes:
+        daemons = ", ".join(f"{entry.name} {entry.rss_mb:.0f}" for entry in node.daemons if entry.running)
+        rows.append((node.name, node.mode, f"{node.pss_mb:.0f}", daemons))
+    out.as_table(("place", "mode", "PSS MB", "daemons and their RSS in MB"), rows)
 
 
 @lab.command()

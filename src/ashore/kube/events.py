@@ -41,6 +41,11 @@ async def publish_event(  # noqa: PLR0913 (an Event's contents, each named)
         first_timestamp=now,
         last_timestamp=now,
     )
+    return await _publish(client, event)
+
+
+async def _publish(client: client_module.Client, event: objects.Event) -> objects.Event:
+    name, namespace = event.metadata.name, event.metadata.namespace
     for _ in range(_TRIES):
         try:
             return await client.create(kinds.EVENTS, event)
@@ -52,7 +57,7 @@ async def publish_event(  # noqa: PLR0913 (an Event's contents, each named)
                 kinds.EVENTS,
                 name,
                 namespace,
-                {"count": old.count + 1, "lastTimestamp": now},
+                {"count": old.count + 1, "lastTimestamp": event.last_timestamp},
                 resource_version=old.metadata.resource_version,
             )
         except (errors.NotFound, errors.Conflict) as error:

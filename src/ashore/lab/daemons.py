@@ -23,93 +23,72 @@ def plan(lab: spec.LabSpec, node: spec.Node) -> tuple[daemon.Daemon, ...]:
     return found
 
 
+_QUIET = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
+_OVN_ENVIRONMENT = {"OVS_RUNDIR": daemon.OVN_RUN, "OVN_RUNDIR": daemon.OVN_RUN}
+
+
+_OVS_ENVIRONMENT = {"OVS_RUNDIR": daemon.OVS_RUN, "OVN_RUNDIR": daemon.OVS_RUN}
+
+
+def _ovs_daemon(
+    tool: Mapping[str, str], name: str, arguments: tuple[str, ...], after: tuple[str, ...] = ()
+) -> daemon.Daemon:
+    control = (f"--unixctl={daemon.OVS_RUN}/{name}.ctl", f"--pidfile={daemon.OVS_RUN}/{name}.pid")
+    return daemon.Daemon(name, (tool[name], *arguments, *control, *_QUIET), after=after, environment=_OVS_ENVIRONMENT)
+
+
 def _switch(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
-    environment = {"OVS_RUNDIR": daemon.OVS_RUN, "OVN_RUNDIR": daemon.OVS_RUN}
     socket = f"{daemon.OVS_RUN}/db.sock"
-    quiet = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
     credentials = f"{daemon.CREDENTIALS}/sb"
+    tls = (
+        f"--private-key={credentials}/key.pem",
+        f"--certificate={credentials}/cert.pem",
+        f"--ca-cert={credentials}/ca.pem",
+    )
     return (
-        daemon.Daemon(
-            "ovsdb-server",
-            (
-                tool["ovsdb-server"],
-                daemon.OVS_DB,
-                f"--remote=punix:{socket}",
-                f"--unixctl={daemon.OVS_RUN}/ovsdb-server.ctl",
-                f"--pidfile={daemon.OVS_RUN}/ovsdb-server.pid",
-                *quiet,
-            ),
-            environment=environment,
-        ),
-        daemon.Daemon(
-            "ovs-vswitchd",
-            (
-                tool["ovs-vswitchd"],
-                f"unix:{socket}",
-                f"--unixctl={daemon.OVS_RUN}/ovs-vswitchd.ctl",
-                f"--pidfile={daemon.OVS_RUN}/ovs-vswitchd.pid",
-                *quiet,
-            ),
-            after=(socket,),
-            environment=environment,
-        ),
+        _ovs_daemon(tool, "ovsdb-server", (daemon.OVS_DB, f"--remote=punix:{socket}")),
+        _ovs_daemon(tool, "ovs-vswitchd", (f"unix:{socket}",), (socket,)),
         daemon.Daemon(
             "os-network",
             daemon.module("ashore.lab.osnetwork"),
             after=(socket,),
             is_oneshot=True,
-            environment=environment,
+            environment=_OVS_ENVIRONMENT,
         ),
-        daemon.Daemon(
-            "ovn-controller",
-            (
-                tool["ovn-controller"],
-                f"unix:{socket}",
-                f"--unixctl={daemon.OVS_RUN}/ovn-controller.ctl",
-                f"--pidfile={daemon.OVS_RUN}/ovn-controller.pid",
-                f"--private-key={credentials}/key.pem",
-                f"--certificate={credentials}/cert.pem",
-                f"--ca-cert={credentials}/ca.pem",
-                *quiet,
-            ),
-            after=(f"{daemon.DONE}/os-network",),
-            environment=environment,
+        _ovs_daemon(tool, "ovn-controller", (f"unix:{socket}", *tls), (f"{daemon.DONE}/os-network",)),
+    )
+
+
+def _database(tool: Mapping[str, str], short: str, name: str, clients: str) -> daemon.Daemon:
+    return daemon.Daemon(
+        f"ovn-{short}",
+        (
+            tool["ovsdb-server"],
+            f"/var/lib/ovn/{short}.db",
+            f"--remote=punix:{daemon.OVN_RUN}/ovn{short}_db.sock",
+            f"--remote=db:{name},{short.upper()}_Global,connections",
+            f"--private-key={daemon.DATABASE_PKI}/server.key",
+            f"--certificate={daemon.DATABASE_PKI}/server.crt",
+            f"--ca-cert={daemon.DATABASE_PKI}/{clients}.crt",
+            f"--unixctl={daemon.OVN_RUN}/ovn{short}_db.ctl",
+            f"--pidfile={daemon.OVN_RUN}/ovn{short}_db.pid",
+            *_QUIET,
         ),
+        environment=_OVN_ENVIRONMENT,
     )
 
 
 def _databases(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
-    environment = {"OVS_RUNDIR": daemon.OVN_RUN, "OVN_RUNDIR": daemon.OVN_RUN}
-    quiet = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
-
-    def database(short: str, name: str, clients: str) -> daemon.Daemon:
-        return daemon.Daemon(
-            f"ovn-{short}",
-            (
-                tool["ovsdb-server"],
-                f"/var/lib/ovn/{short}.db",
-                f"--remote=punix:{daemon.OVN_RUN}/ovn{short}_db.sock",
-                f"--remote=db:{name},{short.upper()}_Global,connections",
-                f"--private-key={daemon.DATABASE_PKI}/server.key",
-                f"--certificate={daemon.DATABASE_PKI}/server.crt",
-                f"--ca-cert={daemon.DATABASE_PKI}/{clients}.crt",
-                f"--unixctl={daemon.OVN_RUN}/ovn{short}_db.ctl",
-                f"--pidfile={daemon.OVN_RUN}/ovn{short}_db.pid",
-                *quiet,
-            ),
-            environment=environment,
-        )
-
     sockets = (f"{daemon.OVN_RUN}/ovnnb_db.sock", f"{daemon.OVN_RUN}/ovnsb_db.sock")
     return (
-        database("nb", "OVN_Northbound", "nb-clients"),
-        database("sb", "OVN_Southbound", "chassis"),
+        _database(tool, "nb", "OVN_Northbound", "nb-clients"),
+        _database(tool, "sb", "OVN_Southbound", "chassis"),
         daemon.Daemon(
             "ovn-listen",
             daemon.module("ashore.lab.ovnlisten"),
             after=sockets,
             is_oneshot=True,
-            environment=environment,
+            environment=_OVN_ENVIRONMENT,
         ),
         daemon.Daemon(
             "ovn-northd",
@@ -119,10 +98,10 @@ def _databases(tool: Mapping[str, str]) -> tuple[daemon.Daemon, ...]:
                 f"--ovnsb-db=unix:{sockets[1]}",
                 f"--unixctl={daemon.OVN_RUN}/ovn-northd.ctl",
                 f"--pidfile={daemon.OVN_RUN}/ovn-northd.pid",
-                *quiet,
+                *_QUIET,
             ),
             after=sockets,
-            environment=environment,
+            environment=_OVN_ENVIRONMENT,
         ),
     )
 
