@@ -72,7 +72,7 @@ def _tell_up(name: str, seconds_to_ready: float, report: demo.Report | None, out
 
 def _print_memory(found: status.Status) -> None:
     """Memory of each process by place."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for node in found.nodes:
         daemons = ", ".join(f"{entry.name} {entry.rss_mb:.0f}" for entry in node.daemons if entry.running)
         rows.append((node.name, node.mode, f"{node.pss_mb:.0f}", daemons))

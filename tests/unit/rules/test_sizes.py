@@ -96,7 +96,10 @@ def catches_everything(node: ast.AST) -> bool:
 
 
 def test_only_the_runtime_catches_everything() -> None:
-    allowed = {SOURCE / "cni" / "shim.py"}  # whatever happens, the container runtime must get a CNI error object
+    allowed = {
+        SOURCE / "cni" / "shim.py",  # whatever happens, the container runtime must get a CNI error object
+        SOURCE / "netlink" / "namespace.py",  # carries whatever a thread raised over to its caller, unchanged
+    }
     found = [
         f"{path.relative_to(SOURCE)}:{node.lineno}"
         for path in python_files(SOURCE)
