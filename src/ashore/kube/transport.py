@@ -49,6 +49,13 @@ class Request:
     content_type: str = "application/json"
 
 
+async def _end(session: aiohttp.ClientSession) -> None:
+    """Closes a session; its sockets are closed when this returns, where aiohttp leaves that to the loop's next turns."""
+    await session.close()
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
 class _Pool:
     """Connections made under one identity. Retired ones finish their requests, end their watches, then close."""
 
@@ -74,12 +81,12 @@ class _Pool:
         finally:
             self._users -= 1
             if self.is_retired and not self._users:
-                await self.session.close()
+                await _end(self.session)
 
     async def retire(self) -> None:
         self._retired.set()
         if not self._users:
-            await self.session.close()
+            await _end(self.session)
 
     async def until_retired(self) -> None:
         await self._retired.wait()
@@ -112,7 +119,7 @@ class Transport:
         """Ends everything, requests in flight too."""
         pool, self._pool = self._pool, None
         if pool:
-            await pool.session.close()
+            await _end(pool.session)
 
     async def refresh(self) -> None:
         """Takes up changed credentials: new connections use them, idle old ones close, watches end."""

@@ -12,7 +12,7 @@ import pytest
 from ashore import kube
 from ashore.kube import objects
 
-LIMIT_S = 20
+LIMIT_S = 30
 Accounts = kube.Informer[objects.ServiceAccount]
 
 

@@ -110,7 +110,6 @@ def test_a_dpu_agent_down_during_add_is_named_and_the_pod_comes_when_it_is_back(
     try:
         eventually(lambda: lab.daemons("dpu-1")["ashore-agent"] is False, "the agent is down")
         lab.make_pod("waiting", "host-1", wait=False)
-        about = "involvedObject.name=waiting"
         eventually(
             lambda: (
                 "FailedCreatePodSandBox" in lab.kubectl("get", "events", "--field-selector=involvedObject.name=waiting")
