@@ -50,7 +50,7 @@ class Request:
 
 
 async def _end(session: aiohttp.ClientSession) -> None:
-    """Closes a session; its sockets are closed when this returns, where aiohttp leaves that to the loop's next turns."""
+    """Closes a session and its sockets, where aiohttp leaves the latter to the loop's next turns."""
     await session.close()
     for _ in range(2):
         await asyncio.sleep(0)
