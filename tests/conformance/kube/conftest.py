@@ -30,7 +30,7 @@ class Server(Protocol):
         self, *, user: str = "admin", timeouts: kube.Timeouts = QUICK, servers: tuple[str, ...] = ()
     ) -> kube.Client: ...
     async def restart(self) -> None: ...
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Makes version 1 too old to be watched from."""
 
 
@@ -56,7 +56,7 @@ class Fake:
     async def restart(self) -> None:
         await self.kube.restart()
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         self.kube.compact()
 
 
@@ -157,8 +157,9 @@ class Real:
         await asyncio.to_thread(self.stop, "kube-apiserver")
         await asyncio.to_thread(self.start_apiserver)
 
-    def forget(self) -> None:
-        """Its watch cache begins later than version 1 already."""
+    async def forget(self) -> None:
+        """A watch cache begins at the version of its server's start: the first one may begin at version 1 itself."""
+        await self.restart()
 
     def _spawn(self, name: str, *command: object) -> None:
         with (self.directory / f"{name}.log").open("wb") as log:

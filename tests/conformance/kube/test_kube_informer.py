@@ -113,7 +113,7 @@ async def test_a_version_too_old_is_listed_again_and_what_was_missed_is_made_up(
     await client.delete(kube.SERVICE_ACCOUNTS, "goes", namespace)
     await client.delete(kube.SERVICE_ACCOUNTS, "reborn", namespace)
     await add(client, namespace, "new", "reborn")
-    server.forget()
+    await server.forget()
     informer._version = "1"  # as if it had been away for longer than the server remembers
     informer.synced.clear()
     async with following(informer):
