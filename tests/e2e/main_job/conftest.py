@@ -110,9 +110,10 @@ class Lab:
     def nb(self, *words: str) -> str:
         return self.inside("cp", "ovn-nbctl", "--db=unix:/run/ovn/ovnnb_db.sock", *words)
 
-    def daemons(self, node: str) -> dict[str, bool]:
+    def runs(self, node: str, daemon: str) -> bool:
+        """Whether a node's daemon runs now; not while its supervisor is too busy to say."""
         found = next(each for each in status.look(self.name).nodes if each.name == node)
-        return {daemon.name: daemon.running for daemon in found.daemons}
+        return any(each.running for each in found.daemons if each.name == daemon)
 
     def flow(self, client: str, server: str) -> "Flow":
         return Flow(self, client, server)

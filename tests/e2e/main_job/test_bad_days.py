@@ -56,7 +56,7 @@ def test_running_pods_stay_connected_whatever_is_killed(lab: Any, eventually: An
     for node, daemon in KILLS:
         with lab.flow("near", "far") as remote, lab.flow("flat", "near") as mixed:
             lab.fault("kill-daemon", node, daemon=daemon)
-            eventually(lambda node=node, daemon=daemon: lab.daemons(node)[daemon], f"{daemon} on {node} runs again")
+            eventually(lambda node=node, daemon=daemon: lab.runs(node, daemon), f"{daemon} on {node} runs again")
             eventually(lambda: "near" in lab.kubectl("get", "pods"), "the API server answers")
         holes = {
             f"{name} {kind}": report["longest_hole_ms"]
@@ -108,7 +108,7 @@ def test_the_function_pool_exhausted_is_told_and_recovers(lab: Any, eventually: 
 def test_a_dpu_agent_down_during_add_is_named_and_the_pod_comes_when_it_is_back(lab: Any, eventually: Any) -> None:
     lab.fault("stop-daemon", "dpu-1", daemon="ashore-agent")
     try:
-        eventually(lambda: lab.daemons("dpu-1")["ashore-agent"] is False, "the agent is down")
+        eventually(lambda: not lab.runs("dpu-1", "ashore-agent"), "the agent is down")
         lab.make_pod("waiting", "host-1", wait=False)
         eventually(
             lambda: (
@@ -139,7 +139,7 @@ def test_both_sides_restarted_at_once_lose_nothing(lab: Any, eventually: Any) ->
     before = snapshot(lab)
     for node in ("host-1", "dpu-1"):
         lab.fault("kill-daemon", node, daemon="ashore-agent")
-    eventually(lambda: lab.daemons("host-1")["ashore-agent"] and lab.daemons("dpu-1")["ashore-agent"], "both run")
+    eventually(lambda: lab.runs("host-1", "ashore-agent") and lab.runs("dpu-1", "ashore-agent"), "both run")
     assert all(lab.answers("near", "far").values())
     lab.make_pod("next", "host-1")
     assert all(lab.answers("next", "far").values())
