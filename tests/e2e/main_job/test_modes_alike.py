@@ -36,8 +36,8 @@ def seen_inside(lab: Any, pod: str) -> list[str]:
 def marks_on_the_bridge(lab: Any, pod: str, node: str) -> dict[str, str]:
     """The external ids of a pod's OVS interface, with what must differ taken out."""
     name = lab.ovs_ports(node)[f"default_{pod}"]
-    found = json.loads(lab.inside(node, "ovs-vsctl", "--format=json", "get", "Interface", name, "external_ids"))
-    marks = dict(found[1])
+    listed = lab.inside(node, "ovs-vsctl", "--format=json", "--columns=external_ids", "list", "Interface", name)
+    marks = dict(json.loads(listed)["data"][0][0][1])
     network = json.loads(lab.get("pod", pod)["metadata"]["annotations"]["k8s.ovn.org/pod-networks"])["default"]
     assert marks["attached_mac"] == network["mac_address"]
     assert marks["ip_addresses"].split(",") == network["ip_addresses"]
