@@ -37,21 +37,66 @@ def require_root() -> None:
 
 
 @contextlib.contextmanager
-def alone(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other ``up`` and ``down`` runs out meanwhile."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise errors.LabError(
-                f"another `ashore lab` is at work in {folder}; wait for it (or set ASHORE_LAB_HOME elsewhere)"
-            ) from None
+def alone(folder: pathlib.Path, lab: str) -> Iterator[None]:
+    """Keeps other ``up`` and ``down`` runs of the same lab out meanwhile.
+
+    Raises:
+        LabError: one is at work.
+    """
+    file = folder / f".{lab}.lock"
+    try:
+        lock = _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise errors.LabError(f"lab {lab}: another `ashore lab up` or `down` is at work on it; wait for it") from None
+    try:
         yield
+    finally:
+        if not (folder / lab).exists():
+            file.unlink(missing_ok=True)
+        os.close(lock)
+        _remove_if_empty(folder)
+
+
+@contextlib.contextmanager
+def counted(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until nobody else counts labs or changes the machine: labs come and go side by side."""
+    file = folder / ".lock"
+    lock = _lock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if not (folder / "machine.json").exists():
+            file.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _lock(file: pathlib.Path, operation: int) -> int:
+    while True:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # the last lab's `down` removed the folder just now
+        try:
+            fcntl.flock(lock, operation)
+            # Whoever had it may have removed it: then it keeps nobody out any more.
+            if os.path.samestat(os.fstat(lock), file.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _remove_if_empty(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):  # not empty: other labs, or things that the user keeps there
+        folder.rmdir()
 
 
 def prepare(folder: pathlib.Path, shapes: list[spec.Shape]) -> list[str]:
-    """Makes room for labs of these shapes; returns what was changed, in words."""
+    """Makes room for labs of these shapes, within ``counted``; returns what was changed, in words."""
     record = folder / "machine.json"
     changes = msgspec.json.decode(record.read_bytes(), type=Changes) if record.exists() else Changes()
     said, sysctls = [], dict(changes.sysctls)
@@ -68,7 +113,7 @@ def prepare(folder: pathlib.Path, shapes: list[spec.Shape]) -> list[str]:
 
 
 def restore(folder: pathlib.Path) -> None:
-    """Gives back what was changed, if no lab is left."""
+    """Gives back what was changed, if no lab is left; called within ``counted``."""
     if not folder.is_dir() or any(entry.is_dir() for entry in folder.iterdir()):
         return
     record = folder / "machine.json"
@@ -81,6 +126,3 @@ def restore(folder: pathlib.Path) -> None:
             with contextlib.suppress(OSError):  # someone else's by now
                 netspace.RUN_NETNS.rmdir()
         record.unlink()
-    (folder / ".lock").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it may be a folder that the user keeps other things in
-        folder.rmdir()

@@ -62,9 +62,12 @@ def up(name: str, shape: spec.Shape, tools: Callable[[], spec.Toolpaths], *, say
     """
     machine.require_root()
     folders = spec.Folders(machine.home(), name)
-    with machine.alone(machine.home()):
+    home = machine.home()
+    with machine.alone(home, _named(name)):
         lab = _record(folders, shape, tools)
-        for line in machine.prepare(machine.home(), [find(other)[1].shape for other in names()]):
+        with machine.counted(home):
+            changed = machine.prepare(home, _shapes())
+        for line in changed:
             say(line)
         try:
             _build(folders, lab, say)
@@ -79,9 +82,8 @@ def down(name: str, *, say: Say) -> None:
     home = machine.home()
     folders = spec.Folders(home, name)
     if not folders.root.exists():
-        machine.restore(home)
         raise errors.NoSuchLab(f"no lab {name!r}: nothing to take down")
-    with machine.alone(home):
+    with machine.alone(home, name):
         with contextlib.suppress(FileNotFoundError):  # killed before the record was written: nothing else was made
             lab = spec.read(folders)
             _take_tools(lab)
@@ -91,7 +93,8 @@ def down(name: str, *, say: Say) -> None:
                 _remove_places(lab)
         with step(say, "files"):
             shutil.rmtree(folders.root)
-        machine.restore(home)
+        with machine.counted(home):
+            machine.restore(home)
 
 
 def supervisor(folders: spec.Folders) -> supervision.Supervisor:
@@ -99,10 +102,22 @@ def supervisor(folders: spec.Folders) -> supervision.Supervisor:
     return supervision.Supervisor(folders.socket)
 
 
-def _record(folders: spec.Folders, shape: spec.Shape, tools: Callable[[], spec.Toolpaths]) -> spec.LabSpec:
-    name = folders.name
+def _shapes() -> list[spec.Shape]:
+    found = []
+    for name in names():
+        with contextlib.suppress(errors.NoSuchLab):  # taken down meanwhile
+            found.append(find(name)[1].shape)
+    return found
+
+
+def _named(name: str) -> str:
     if not spec.NAME.fullmatch(name):
         raise errors.LabError(f"lab name {name!r}: use up to 16 of a-z, 0-9 and -, a letter first")
+    return name
+
+
+def _record(folders: spec.Folders, shape: spec.Shape, tools: Callable[[], spec.Toolpaths]) -> spec.LabSpec:
+    name = folders.name
     if folders.spec.exists():
         lab = spec.read(folders)
         if lab.shape != shape:
