@@ -86,7 +86,10 @@ class _Found:
     """What one call has found so far."""
 
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
-        self._env = env
+        # The cache's own folders on PATH (README puts them there) aren't somebody else's installation.
+        own = str(cache.root())
+        folders = [folder for folder in env.get("PATH", "").split(os.pathsep) if not folder.startswith(own)]
+        self._env = {**env, "PATH": os.pathsep.join(folders)}
         self._programs: dict[str, Tool] = {}
         self._schemas: dict[str, pathlib.Path] = {}
         self._images: list[pathlib.Path] = []
