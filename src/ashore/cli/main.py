@@ -3,7 +3,7 @@
 
 import click
 
-from ashore.cli import demo, lab, tools
+from ashore.cli import bench, demo, lab, tools
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +15,4 @@ def main() -> None:
 lab.lab.add_command(tools.tools)
 lab.lab.add_command(demo.command)
 main.add_command(lab.lab)
+main.add_command(bench.bench)
