@@ -9,11 +9,14 @@ from typing import Any, Never
 import structlog
 
 from ashore import kube
-from ashore.api import names, net
+from ashore.api import annotations, names, net
 from ashore.kube import objects
 
 log = structlog.get_logger(__name__)
 DURATION_S = 12
+FOREIGN_DURATION_S = 40
+"""For a host half that isn't ours: ovn-kubernetes' compares our clock with its own, looks every 10 s, and takes the
+whole node down with the lease; so clocks may differ, and this agent may be replaced, within its usual 40 s."""
 RENEW_S = 4.0
 RETRY_S = 1.0
 
@@ -25,11 +28,17 @@ class DpuLease:
     """
 
     def __init__(
-        self, api: kube.Client, node: Callable[[], objects.Node | None], problem: Callable[[], Awaitable[str]]
+        self,
+        api: kube.Client,
+        node: Callable[[], objects.Node | None],
+        problem: Callable[[], Awaitable[str]],
+        *,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._api = api
         self._node = node
         self._problem = problem
+        self._now = now
         self.last_problem = "not renewed yet"
 
     async def run(self) -> Never:
@@ -56,10 +65,12 @@ class DpuLease:
 
     async def _write(self, node: objects.Node) -> None:
         name = names.dpu_lease(net.NodeName(node.metadata.name))
+        # Only our host half says how many VFs are free.
+        is_ours = annotations.FREE_VFS in node.metadata.annotations
         spec: dict[str, Any] = {
             "holderIdentity": names.DPU_LEASE_HOLDER,
-            "leaseDurationSeconds": DURATION_S,
-            "renewTime": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "leaseDurationSeconds": DURATION_S if is_ours else FOREIGN_DURATION_S,
+            "renewTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         try:
             await self._api.patch(kube.LEASES, name, names.LEASE_NAMESPACE, {"spec": spec})

@@ -34,9 +34,16 @@ async def dpu() -> AsyncIterator[Dpu]:
 async def test_a_healthy_dpu_makes_and_renews_its_lease(dpu: Dpu) -> None:
     assert await dpu.lease.renew()
     first = dpu.fake.read(kube.LEASES, "ovn-dpu-host-1", "ovn-kubernetes").spec
-    assert (first.holder_identity, first.lease_duration_seconds) == ("ovnkube-dpu-node", 12)
+    assert (first.holder_identity, first.lease_duration_seconds) == ("ovnkube-dpu-node", 40)
     assert await dpu.lease.renew()
     assert dpu.renewed() != first.renew_time
+
+
+async def test_a_host_half_of_ours_is_promised_less_silence(dpu: Dpu) -> None:
+    await dpu.lease.renew()
+    dpu.fake.put(kube.NODES, {"metadata": {"name": "host-1", "annotations": {"dpu.ashore.dev/free-vfs": "3"}}})
+    assert await dpu.lease.renew()
+    assert dpu.fake.read(kube.LEASES, "ovn-dpu-host-1", "ovn-kubernetes").spec.lease_duration_seconds == 12
 
 
 async def test_an_unhealthy_dpu_lets_its_lease_age_and_says_why(dpu: Dpu) -> None:
