@@ -72,7 +72,10 @@ class PodRoute(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PodNetwork(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A pod's addresses on one network. ``ip_addresses`` are ``a.b.c.d/len``; MAC in lower case."""
+    """A pod's addresses on one network. ``ip_addresses`` are ``a.b.c.d/len``; MAC in lower case.
+
+    Readers get the lists filled from ``ip_address`` and ``gateway_ip`` where only these are there (the legacy form).
+    """
 
     ip_addresses: tuple[str, ...]
     mac_address: str
@@ -81,6 +84,27 @@ class PodNetwork(msgspec.Struct, frozen=True, omit_defaults=True):
     ip_address: str = ""
     gateway_ip: str = ""
     role: str = ""
+
+
+class _ReadPodNetwork(msgspec.Struct, frozen=True):
+    """A PodNetwork as others write it: Go writes ``null`` for an empty list, older ones write no lists."""
+
+    mac_address: str
+    ip_addresses: tuple[str, ...] | None = None
+    gateway_ips: tuple[str, ...] | None = None
+    routes: tuple[PodRoute, ...] | None = None
+    ip_address: str = ""
+    gateway_ip: str = ""
+    role: str = ""
+
+    def with_lists(self) -> PodNetwork:
+        """The same, in the form of today."""
+        return PodNetwork(
+            ip_addresses=self.ip_addresses or ((self.ip_address,) if self.ip_address else ()),
+            mac_address=self.mac_address,
+            gateway_ips=self.gateway_ips or ((self.gateway_ip,) if self.gateway_ip else ()),
+            routes=self.routes or (), ip_address=self.ip_address, gateway_ip=self.gateway_ip, role=self.role,
+        )  # fmt: skip
 
 
 class ManagementPort(msgspec.Struct, frozen=True):
@@ -152,9 +176,12 @@ def encode_status(status: Mapping[str, ConnectionStatus]) -> str:
 
 def decode_pod_networks(text: str) -> dict[str, PodNetwork]:
     """``pod-networks`` by network. Raises Malformed, also for an address that isn't one."""
-    found = _decode_map(POD_NETWORKS, text, PodNetwork, "ip_addresses")
-    for pod_network in found.values():
-        _interfaces(POD_NETWORKS, pod_network.ip_addresses)
+    raw = _decode_map(POD_NETWORKS, text, _ReadPodNetwork, "mac_address")
+    found = {network: entry.with_lists() for network, entry in raw.items()}
+    for entry in found.values():
+        _interfaces(POD_NETWORKS, entry.ip_addresses)
+    if names.DEFAULT_NETWORK in found and not found[names.DEFAULT_NETWORK].ip_addresses:
+        raise Malformed(f"annotation {POD_NETWORKS}: the default network has no address; value is {text[:120]!r}")
     return found
 
 

@@ -47,6 +47,22 @@ def test_pod_networks_with_a_bad_address_are_malformed() -> None:
         a.decode_pod_networks('{"default":{"ip_addresses":["10.1.1.300/24"],"mac_address":"x"}}')
 
 
+@pytest.mark.parametrize("lists", ["", '"ip_addresses":null,"gateway_ips":null,"routes":null,'])
+def test_pod_networks_of_before_dual_stack_are_read(lists: str) -> None:
+    text = '{"default":{%s"ip_address":"10.1.1.3/24","mac_address":"0a:58:0a:01:01:03","gateway_ip":"10.1.1.1"}}'
+    network = a.decode_pod_networks(text % lists)["default"]
+    assert (network.ip_addresses, network.gateway_ips, network.routes) == (("10.1.1.3/24",), ("10.1.1.1",), ())
+
+
+def test_a_second_network_without_addresses_does_not_hide_the_first() -> None:
+    second = '"ns/nad":{"ip_addresses":null,"mac_address":"0a:58:00:00:00:01","role":"secondary"}'
+    first = '"default":{"ip_addresses":["10.1.1.3/24"],"mac_address":"0a:58:0a:01:01:03"}'
+    found = a.decode_pod_networks(f"{{{first},{second}}}")
+    assert (found["default"].ip_addresses, found["ns/nad"].ip_addresses) == (("10.1.1.3/24",), ())
+    with pytest.raises(a.Malformed, match="the default network has no address"):
+        a.decode_pod_networks('{"default":{"mac_address":"0a:58:0a:01:01:03"}}')
+
+
 def test_legacy_management_port_is_read() -> None:
     assert a.decode_management_port('{"PfId":0,"FuncId":2}')["default"].func_id == 2
 
