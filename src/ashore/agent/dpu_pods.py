@@ -2,7 +2,6 @@
 """A DPU's half of plugging its host's pods: connection-details in, ports and connection-status out. Level-driven."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Never, Protocol
 
@@ -130,7 +129,7 @@ class PodPorts:
             if await self._report(
                 pod, annotations.ConnectionStatus(status=annotations.READY, sandbox_id=claim.sandbox)
             ):
-                took_ms = round((time.monotonic() - began[1]) * 1000) if began else 0
+                took_ms = round((asyncio.get_running_loop().time() - began[1]) * 1000) if began else 0
                 log.info("pod-plugged", pod=str(claim.pod), representor=request.representor, took_ms=took_ms)
             return
         if look.problem:
@@ -139,9 +138,9 @@ class PodPorts:
         identity = f"{claim.uid}/{claim.sandbox}"
         known, since = self._waiting.get(claim.pod, ("", 0.0))
         if known != identity:
-            since = time.monotonic()
+            since = asyncio.get_running_loop().time()
             self._waiting[claim.pod] = (identity, since)
-        remaining_s = since + self._plugger.limit_s - time.monotonic()
+        remaining_s = since + self._plugger.limit_s - asyncio.get_running_loop().time()
         if remaining_s > 0:
             await self._drop_stale_status(pod, claim)
             raise runtime.Retry(remaining_s, f"pod {claim.pod}: waiting for OVN to install its port")
