@@ -17,6 +17,9 @@ from ashore.wiring import dpu_host
 log = structlog.get_logger(__name__)
 POD_LIMIT_S = 5.0
 ADDRESS_LIMIT_S = 20.0
+MIRROR = "kubernetes.io/config.mirror"
+"""By which UID the runtime knows a static pod, on the pod that stands for it in the API under a UID of its own
+(the kubelet's ConfigMirrorAnnotationKey)."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +178,7 @@ class Attach:
         key = kube.ObjectKey(*sandbox.pod)
 
         def is_it(pod: objects.Pod | None) -> bool:
-            return pod is not None and sandbox.pod_uid in ("", pod.metadata.uid)
+            return pod is not None and sandbox.pod_uid in ("", pod.metadata.uid, pod.metadata.annotations.get(MIRROR))
 
         try:
             pod = await self._around.pods.wait_for(key, is_it, timeout_s=POD_LIMIT_S)

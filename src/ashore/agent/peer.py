@@ -14,6 +14,8 @@ from ashore.kube import objects
 
 log = structlog.get_logger(__name__)
 ANSWER_LIMIT_S = 25.0
+LEFTOVER_LIMIT_S = 3.0
+"""How long a DPU may take to withdraw its answer once the details are gone; ovn-kubernetes' takes up to one second."""
 
 
 class Peer(Protocol):
@@ -90,31 +92,23 @@ class RemotePeer:
 
     async def connect(self, pod: objects.Pod, record: records.Record) -> None:
         """Tell the DPU which VF it is and wait for its answer about this sandbox."""
-        had_details = bool(pod.metadata.annotations.get(annotations.CONNECTION_DETAILS))
-        before = pod.metadata.annotations.get(annotations.CONNECTION_STATUS, "")
-        details = _details(pod)
+        key = kube.ObjectKey(record.namespace, record.name)
         wanted = annotations.ConnectionDetails(
             pf_id=str(record.pf_id), vf_id=str(record.vf_id), sandbox_id=record.sandbox, vf_netdev_name=record.netdev
         )
         self._told[record.pod_uid] = record.sandbox
-        if details.get(names.DEFAULT_NETWORK) != wanted:
-            text = annotations.encode_details({**details, names.DEFAULT_NETWORK: wanted})
+        latest = self._pods.store.get(key) or pod
+        if _details(latest).get(names.DEFAULT_NETWORK) != wanted:
+            await self._shed_leftover(latest, record)
+            text = annotations.encode_details({**_details(latest), names.DEFAULT_NETWORK: wanted})
             await self._patch(record, {annotations.CONNECTION_DETAILS: text})
-        else:
-            before = ""
 
         def answer(now: objects.Pod | None) -> annotations.ConnectionStatus | None:
             if now is None or now.metadata.uid != record.pod_uid:
                 return annotations.ConnectionStatus(annotations.ERROR, f"pod {record.namespace}/{record.name} is gone")
             status = dpu_claims.status_of(now).get(names.DEFAULT_NETWORK)
-            if status is None or (status.sandbox_id and status.sandbox_id != record.sandbox):
-                return None
-            text = now.metadata.annotations.get(annotations.CONNECTION_STATUS, "")
-            # A DPU that doesn't name sandboxes: what stood there before is about an earlier one.
-            is_leftover = not status.sandbox_id and had_details and text == before
-            return None if is_leftover else status
+            return status if status and status.sandbox_id in ("", record.sandbox) else None
 
-        key = kube.ObjectKey(record.namespace, record.name)
         try:
             now = await self._pods.wait_for(key, lambda pod: answer(pod) is not None, timeout_s=self._limit_s)
         except TimeoutError as error:
@@ -126,6 +120,25 @@ class RemotePeer:
             reason = (status.reason if status else "") or "no reason given"
             raise cni.Failure(cni.DPU_REFUSED, f"ashore: pod {key}: the DPU refused: {reason}")
 
+    async def _shed_leftover(self, pod: objects.Pod, record: records.Record) -> None:
+        """An answer that names no sandbox (ovn-kubernetes' DPU) is gone before the DPU hears of the next sandbox.
+
+        Its text would be the next answer's as well, so neither could be told from the other afterwards.
+        """
+
+        def is_gone(now: objects.Pod | None) -> bool:
+            status = dpu_claims.status_of(now).get(names.DEFAULT_NETWORK) if now else None
+            return status is None or bool(status.sandbox_id)
+
+        if is_gone(pod):
+            return
+        await self._take_back(record, _details(pod))
+        try:
+            await self._pods.wait_for(kube.key_of(pod), is_gone, timeout_s=LEFTOVER_LIMIT_S)
+        except TimeoutError:
+            # A DPU that was started anew doesn't know what it said before; its leftovers stay for ever.
+            log.warning("leftover-status-stays", pod=str(kube.key_of(pod)), sandbox=record.sandbox)
+
     async def disconnect(self, record: records.Record) -> None:
         """Take the details back, if they are this sandbox's; the DPU unplugs on that."""
         pod = self._pods.store.get(kube.ObjectKey(record.namespace, record.name))
@@ -134,12 +147,13 @@ class RemotePeer:
         current = details.get(names.DEFAULT_NETWORK)
         is_ours = current.sandbox_id == record.sandbox if current else told
         if is_ours:
-            rest = {network: entry for network, entry in details.items() if network != names.DEFAULT_NETWORK}
-            await self._patch(
-                record, {annotations.CONNECTION_DETAILS: annotations.encode_details(rest) if rest else None}
-            )
+            await self._take_back(record, details)
         if told:
             del self._told[record.pod_uid]
+
+    async def _take_back(self, record: records.Record, details: dict[str, annotations.ConnectionDetails]) -> None:
+        rest = {network: entry for network, entry in details.items() if network != names.DEFAULT_NETWORK}
+        await self._patch(record, {annotations.CONNECTION_DETAILS: annotations.encode_details(rest) if rest else None})
 
     async def _patch(self, record: records.Record, changes: dict[str, str | None]) -> None:
         body: dict[str, Any] = {"metadata": {"annotations": changes}}

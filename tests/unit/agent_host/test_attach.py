@@ -119,6 +119,27 @@ async def test_a_pod_of_another_uid_is_refused(host: Host) -> None:
     assert info.value.error.code == cni.POD_NOT_FOUND
 
 
+async def test_a_static_pod_is_known_by_its_mirror(host: Host) -> None:
+    networks = host.api.notes()[annotations.POD_NETWORKS]
+    host.api.put(
+        "apiproxy", "u7", **{annotations.POD_NETWORKS: networks, "kubernetes.io/config.mirror": "3f2a9c"}
+    )  # fmt: skip
+    await host.do("ADD", name="apiproxy", uid="3f2a9c")
+    assert host.inside() is not None
+
+
+async def test_an_answer_of_a_dpu_that_names_no_sandbox_is_not_taken_for_the_next_sandbox(host: Host) -> None:
+    host.dpu.names_sandbox = False
+    await host.do("ADD")
+    await host.do("DEL")
+    host.dpu.status = ""  # it is slow: what it said of s1 stands for another moment
+    host.api.annotate("web", {annotations.CONNECTION_STATUS: '{"default":{"Status":"Ready"}}'})
+    asyncio.get_running_loop().call_later(1, host.api.annotate, "web", {annotations.CONNECTION_STATUS: "{}"})
+    with pytest.raises(cni.Failure) as info:
+        await host.do("ADD", "s2")
+    assert (info.value.error.code, host.is_clean()) == (cni.DEADLINE, True)
+
+
 async def test_a_pod_that_the_api_shows_a_moment_later_is_served(host: Host) -> None:
     networks = host.api.notes()[annotations.POD_NETWORKS]
     asyncio.get_running_loop().call_later(1, lambda: host.api.put("late", "u9", **{annotations.POD_NETWORKS: networks}))
