@@ -165,6 +165,8 @@ class FakeKube:
             if request.content_type != "application/merge-patch+json":
                 raise kube_store.Rejection(415, "UnsupportedMediaType", f"{request.content_type}: not in this fake")
             return web.json_response(self.store.patch(place.resource, place.key, place.subresource, body))
+        if request.method == "PUT":
+            return web.json_response(self.store.update(place.resource, place.key, place.subresource, body))
         if request.method == "DELETE":
             return web.json_response(self.store.delete(place.resource, place.key, body))
         raise kube_store.Rejection(405, "MethodNotAllowed", f"{request.method}: not in this fake")

@@ -103,10 +103,17 @@ class Store:
 
     def patch(self, resource: Resource, key: Key, subresource: str, patch: Json) -> Json:
         """The object after a merge patch."""
+        return self._change(resource, key, subresource, merge(self._find(resource, key), patch), patch)
+
+    def update(self, resource: Resource, key: Key, subresource: str, body: Json) -> Json:
+        """The object after it was replaced as a whole; a resourceVersion in it must be the object's."""
+        self._find(resource, key)
+        return self._change(resource, key, subresource, copy.deepcopy(body), body)
+
+    def _change(self, resource: Resource, key: Key, subresource: str, new: Json, asked: Json) -> Json:
         old = self._find(resource, key)
-        wanted = patch.get("metadata") or {}
+        wanted = asked.get("metadata") or {}
         _check(resource, key, old, uid=wanted.get("uid"), version=wanted.get("resourceVersion"))
-        new = merge(old, patch)
         _keep_apart(resource, subresource, old, new)
         for field in ("name", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"):
             if field in old["metadata"]:

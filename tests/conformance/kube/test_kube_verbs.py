@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client's verbs: the same answers from FakeKube and from kube-apiserver."""
 
+import json
 from typing import Any
 
 import pytest
 
 from ashore import kube
-from ashore.kube import objects
+from ashore.kube import objects, transport
 
 
 def pod(name: str, *, node: str = "", labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -146,3 +147,21 @@ async def test_the_same_event_twice_counts(client: kube.Client, namespace: str) 
 
 async def test_the_server_says_its_version(client: kube.Client) -> None:
     assert (await client.server_version()).startswith("v1.")
+
+
+async def test_an_object_replaced_as_a_whole_has_to_be_the_latest(client: kube.Client, namespace: str) -> None:
+    await client.create(kube.PODS, pod("web"), namespace)
+    path = kube.PODS.path(namespace, "web")
+    _, _, read = await client.transport.send(transport.Request("GET", path, "pod"))
+
+    async def put(note: str) -> int:
+        whole = json.loads(read)
+        whole["metadata"]["annotations"] = {"example.org/by": note}
+        whole["spec"]["nodeName"] = "not-by-status"
+        body = json.dumps(whole).encode()
+        return (await client.transport.send(transport.Request("PUT", f"{path}/status", "pod", body=body)))[0]
+
+    assert await put("first") == 200
+    assert await put("late") == 409
+    now = await client.get(kube.PODS, "web", namespace)
+    assert (now.metadata.annotations, now.spec.node_name) == ({"example.org/by": "first"}, "")
