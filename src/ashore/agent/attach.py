@@ -203,7 +203,7 @@ def link_settings(plan: dpu_host.LinkPlan) -> netlink.LinkSettings:
     """A planned link in the kernel door's words."""
     return netlink.LinkSettings(
         name=plan.name, mac=plan.mac, mtu=plan.mtu, addresses=plan.addresses,
-        routes=tuple(netlink.Route(route.dest, route.gateway) for route in plan.routes),
+        routes=tuple(netlink.Route(route.dest, route.gateway, route.source) for route in plan.routes),
     )  # fmt: skip
 
 

@@ -18,14 +18,15 @@ BURST_S = 0.03
 class Representors:
     """The ``plugger.Links`` of this process' network namespace.
 
-    ``known`` gives the names of all representors that should be guarded, plugged or not: what comes in on one is for
-    OVS alone.
+    ``known`` gives the names of all links that should be guarded, plugged or not: what comes in on one is for OVS
+    alone. None: the switch takes its frames before this kernel sees them (``netlink.guard``), and what isn't plugged is
+    down.
     """
 
-    def __init__(self, kernel: netlink.Kernel, known: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, kernel: netlink.Kernel, known: Callable[[], Iterable[str] | None]) -> None:
         self._kernel = kernel
         self._known = known
-        self._guarded: dict[str, int] = {}
+        self._guarded: dict[str, int] | None = None
         self._opened: dict[str, int] = {}
         self._lock = asyncio.Lock()
 
@@ -39,7 +40,7 @@ class Representors:
         if self._opened.get(name) == index:
             return
         try:
-            if self._guarded.get(name) != index:
+            if (self._guarded or {}).get(name) != index:
                 await self.guard(name)
             await self._kernel.set_up(name)
         except netlink.NetlinkError as error:
@@ -58,7 +59,9 @@ class Representors:
     async def guard(self, *names: str) -> None:
         """Known representors and these are guarded. Raises netlink.NetlinkError."""
         async with self._lock:
-            indices = {name: _index(name) for name in {*self._known(), *names, *self._guarded}}
+            known = self._known()
+            links = () if known is None else {*known, *names, *(self._guarded or ())}
+            indices = {name: _index(name) for name in links}
             wanted = {name: index for name, index in indices.items() if index}
             # A netdev that was made anew has another index, and no guard.
             if wanted != self._guarded:

@@ -62,8 +62,10 @@ async def _dpu(given: settings.Settings, api: kube.Client, check: Checks) -> Tas
         await database.synced()
         host = await node_ovs.host_node_name(database)
         sources = host_half.Sources.of(api, host)
-        half = switch_half.SwitchHalf(given, sources, database, switch_half.Nic(given.sys_root), host)
+        place = switch_half.Place(host, switch_half.Nic(given.sys_root), switch_half.behind_pf(given.sys_root))
+        half = switch_half.SwitchHalf(given, sources, database, place)
         check("switch", half.local_problem)
+        check("gateway", half.gateway.problem)
         check("lease", lambda: half.lease.last_problem)
         await _together((*_informers(sources), *half.tasks(), *half.dpu_tasks()))
 
@@ -71,11 +73,12 @@ async def _dpu(given: settings.Settings, api: kube.Client, check: Checks) -> Tas
 
 
 async def _full(given: settings.Settings, api: kube.Client, check: Checks) -> Tasks:
-    from ashore.agent import dpu_pods, switch_half  # noqa: PLC0415 (as in _dpu)
+    from ashore.agent import dpu_pods, gateway, switch_half  # noqa: PLC0415 (as in _dpu)
 
     database = switch_half.open_database(given)
     sources = host_half.Sources.of(api, given.node)
-    switch = switch_half.SwitchHalf(given, sources, database, switch_half.Pairs(), given.node)
+    place = switch_half.Place(given.node, switch_half.Pairs(), gateway.ThisSystem(database))
+    switch = switch_half.SwitchHalf(given, sources, database, place)
     kernel = netlink.LinuxKernel()
     store = records.Records(given.state_dir / "veths")
     local = peer.LocalPeer(
@@ -85,6 +88,7 @@ async def _full(given: settings.Settings, api: kube.Client, check: Checks) -> Ta
     half = host_half.HostHalf(given, sources, kernel, parts)
     check("host", half.gate)
     check("switch", switch.local_problem)
+    check("gateway", switch.gateway.problem)
     swept = dpu_pods.keep_swept(sources.pods, database, switch.plugger)
     return (database.run(), *_informers(sources), *switch.tasks(), swept, *half.tasks())
 

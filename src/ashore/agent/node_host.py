@@ -12,7 +12,7 @@ import structlog
 
 from ashore import hardware, kube, netlink, runtime
 from ashore.agent import attach, devices, records
-from ashore.api import annotations, config, names
+from ashore.api import annotations, config, names, net
 from ashore.kube import objects
 from ashore.wiring import dpu_host
 
@@ -166,7 +166,7 @@ class NodeHost:
             host = await self._kernel.observe(device.host_link)
             await self._annotate(node, device, host)
             self._host_mtu = host.link.mtu if host else 0
-            await self._put_port(node, device)
+            await self._put_port(node, device, host)
         except (hardware.HardwareError, netlink.NetlinkError) as error:
             # It may heal by itself (a driver that binds late): the link watch looks again, this is for the rest.
             raise runtime.Retry(RETRY_S, str(error)) from error
@@ -174,7 +174,7 @@ class NodeHost:
             log.info("management-port-ready", node=self._key.name, device=device.alias)
         self.ready.set()
 
-    async def _put_port(self, node: objects.Node, device: Management) -> None:
+    async def _put_port(self, node: objects.Node, device: Management, host: netlink.Observed | None) -> None:
         settings = self.settings()
         if settings is None:
             raise runtime.Refused("NetworkConfig default is missing or invalid; see its status")
@@ -188,7 +188,8 @@ class NodeHost:
         plan = dpu_host.plan_node(
             dpu_host.NodeView(
                 subnets=subnets, cluster_networks=tuple(network.cidr for network in settings.cluster_networks),
-                service_networks=settings.service_cidrs, mtu=self.mtu(),
+                service_networks=settings.service_cidrs, join_networks=settings.join_cidrs,
+                host=_sources(node, host), mtu=self.mtu(),
             )
         )  # fmt: skip
         await self._kernel.configure(device.netdev, attach.link_settings(plan))
@@ -213,6 +214,11 @@ class NodeHost:
         except kube.ApiError as error:
             raise runtime.Retry(RETRY_S, f"node {self._key}: annotations not written: {error}") from error
         log.info("node-annotated", keys=sorted(changes))
+
+
+def _sources(node: objects.Node, host: netlink.Observed | None) -> tuple[net.Address, ...]:
+    primary = _primary(node, sorted(host.addresses) if host else [])
+    return tuple(ipaddress.ip_interface(text).ip for text in (primary.ipv4, primary.ipv6) if text)
 
 
 def _primary(node: objects.Node, cidrs: list[str]) -> annotations.HostAddress:

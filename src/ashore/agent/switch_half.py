@@ -5,11 +5,24 @@ from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ashore import hardware, kube, netlink, ovsdb
-from ashore.agent import dpu_claims, dpu_lease, dpu_links, dpu_pods, host_half, node_host, node_ovs, plugger, settings
-from ashore.api import config, names
+from ashore.agent import (
+    dpu_claims,
+    dpu_lease,
+    dpu_links,
+    dpu_pods,
+    gateway,
+    host_half,
+    node_host,
+    node_ovs,
+    plugger,
+    settings,
+)
+from ashore.api import config, names, net
 from ashore.kube import objects
-from ashore.ovs import daemons
+from ashore.ovs import daemons, openflow
 from ashore.wiring import ovs_rows
 
 DATABASE = "Open_vSwitch"
@@ -52,6 +65,14 @@ class Pairs:
         return ()
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Which host this switch serves, and where its ports and the host itself are found."""
+
+    host: str
+    nic: Nic | Pairs
+    seen_as: gateway.Host
+
+
 class SwitchHalf:
     """Composes the half; ``run`` it beside its sources."""
 
@@ -60,14 +81,14 @@ class SwitchHalf:
         given: settings.Settings,
         sources: host_half.Sources,
         database: ovsdb.Client,
-        nic: Nic | Pairs,
-        host: str,
+        place: Place,
     ) -> None:
+        nic, host = place.nic, place.host
         self._sources = sources
         self._database = database
         self._daemons = daemons.Daemons(given.ovs_run_dir)
         kernel = netlink.LinuxKernel()
-        self._links = dpu_links.Representors(kernel, nic.representors)
+        self._links = dpu_links.Representors(kernel, lambda: _seen_by_two(database, nic.representors()))
 
         async def addresses(name: str) -> Collection[str]:
             seen = await kernel.observe(name)
@@ -77,9 +98,13 @@ class SwitchHalf:
             database, running=self._daemons, links=self._links,
             is_live=lambda uid: uid in dpu_claims.owners(sources.pods.store.values()),
         )  # fmt: skip
+
+        self._kernel = kernel
+        self._place = place
+        self.gateway = self._compose_gateway(given)
         around = node_ovs.Surroundings(
             credentials=given.credentials, eswitch=nic, links=self._links, addresses=addresses,
-            uplink=lambda: _uplink(database, nic.representors()),
+            uplink=self._uplink, gateway=self.gateway.config,
             pod_mtu=lambda: _settings(sources, lambda found: found.mtu, 0),
             encap_family=lambda: _settings(sources, lambda found: found.encap_family, 4),
         )  # fmt: skip
@@ -89,6 +114,22 @@ class SwitchHalf:
             dpu_pods.Node(host=host, eswitch=nic, management=self.node.management, gate=self.node.gate),
         )  # fmt: skip
         self.lease = dpu_lease.DpuLease(sources.api, self.node.node, self.problem)
+
+    def _compose_gateway(self, given: settings.Settings) -> gateway.Gateway:
+        bridges = (
+            openflow.Bridge(given.ovs_run_dir, name) for name in (names.EXTERNAL_BRIDGE, names.INTEGRATION_BRIDGE)
+        )
+        external, integration = bridges
+        return gateway.Gateway(
+            gateway.Surroundings(
+                database=self._database, node=lambda: self.node.node(), settings=lambda: _parsed(self._sources),  # noqa: PLW0108 (it comes later)
+                running=self._daemons, external=external, integration=integration, host=self._place.seen_as,
+                uplink=self._uplink, observe=self._kernel.observe,
+            )
+        )  # fmt: skip
+
+    def _uplink(self) -> str | None:
+        return _uplink(self._database, self._place.nic.representors())
 
     async def problem(self) -> str:
         """Why this switch can't be relied on, "" when it can."""
@@ -100,7 +141,13 @@ class SwitchHalf:
 
     def tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What both a DPU and a full node run."""
-        return (self.node.run(on_gate=self.pods.look_at_problems), self._links.run(self._links_changed))
+        for informer in (self._sources.nodes, self._sources.configs):
+            informer.subscribe(lambda _old, _new: self.gateway.look())
+        return (
+            self.node.run(on_gate=self.pods.look_at_problems),
+            self._links.run(self._links_changed),
+            self.gateway.run(on_routes=self.node.look),
+        )
 
     def dpu_tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What a DPU runs for its host beside that."""
@@ -108,15 +155,48 @@ class SwitchHalf:
 
     def _links_changed(self) -> None:
         self.node.look()
+        self.gateway.look()
         self.pods.look_at_problems()
 
 
+def behind_pf(root: Path) -> gateway.Host:
+    """The host of the NIC below a sysfs root."""
+
+    def mac() -> net.Mac | None:
+        try:
+            return hardware.host_mac(root)
+        except hardware.HardwareError:
+            return None
+
+    def port() -> str | None:
+        try:
+            return hardware.pf_representor(root).netdev
+        except hardware.HardwareError:
+            return ""
+
+    return gateway.PfRepresentor(mac, port)
+
+
 def _settings(sources: host_half.Sources, pick: Callable[[config.Settings], int], default: int) -> int:
+    found = _parsed(sources)
+    return pick(found) if found else default
+
+
+def _parsed(sources: host_half.Sources) -> config.Settings | None:
     found: objects.NetworkConfig | None = sources.configs.store.get(kube.ObjectKey("", "default"))
     try:
-        return pick(config.parse(found.spec)) if found else default
+        return config.parse(found.spec) if found else None
     except config.Invalid:
-        return default
+        return None
+
+
+def _seen_by_two(database: ovsdb.Client, representors: Collection[str]) -> Collection[str] | None:
+    """The ports whose frames both this system's stack and userspace OVS receive; None where OVS is in the kernel."""
+    bridge = ovs_rows.bridge(database.replica, names.EXTERNAL_BRIDGE)
+    if bridge is None or database.replica["Bridge"][bridge]["datapath_type"] != "netdev":
+        return None
+    uplink = _uplink(database, representors)
+    return {*representors, uplink} if uplink else representors
 
 
 def _uplink(database: ovsdb.Client, representors: Collection[str]) -> str | None:

@@ -126,6 +126,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     next_hops: tuple[str, ...] = msgspec.field(name="next-hops", default=())
     node_port_enable: str = msgspec.field(name="node-port-enable", default="true")
     vlan_id: str = msgspec.field(name="vlan-id", default="0")
+    mtu: int = 0
+    """Ours: the most bytes that a pod's packet may have here; 0: not told."""
 
 
 class HostAddress(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -40,6 +40,31 @@ def router_to_switch(node: NodeName) -> str:
     return f"rtos-{node}"
 
 
+def gateway_router(node: NodeName) -> str:
+    """The router between the cluster router and the node's leg to the outside."""
+    return f"GR_{node}"
+
+
+def join_switch(node: NodeName) -> str:
+    """The switch between the cluster router and a node's gateway router."""
+    return f"join_{node}"
+
+
+def external_switch(node: NodeName) -> str:
+    """The switch between a node's gateway router and its external bridge."""
+    return f"ext_{node}"
+
+
+def localnet_port(node: NodeName) -> str:
+    """The external switch's port to the bridge."""
+    return f"{EXTERNAL_BRIDGE}_{node}"
+
+
+def patch_port(localnet: str) -> str:
+    """The external bridge's port to the integration bridge, as ovn-controller names it after the localnet port."""
+    return f"patch-{localnet}-to-{INTEGRATION_BRIDGE}"
+
+
 def dpu_lease(node: NodeName) -> str:
     """The lease by which a DPU shows that it serves its host."""
     return f"ovn-dpu-{node}"

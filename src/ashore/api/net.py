@@ -3,10 +3,13 @@
 
 import hashlib
 import ipaddress
+import re
 from typing import NamedTuple, NewType
 
 Mac = NewType("Mac", str)
 """A lower-case, colon-separated Ethernet address."""
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 NodeName = NewType("NodeName", str)
 
@@ -23,6 +26,11 @@ class PodKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+def is_unicast_mac(text: str) -> bool:
+    """Whether it is the text of an address that one device can have."""
+    return bool(_MAC.fullmatch(text.lower())) and not int(text[1], 16) & 1 and text.strip("0:") != ""
 
 
 def mac_of(address: Address) -> Mac:

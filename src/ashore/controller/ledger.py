@@ -11,7 +11,7 @@ from ashore.ipam import nodes
 from ashore.ipam.addresses import NodeAddresses
 from ashore.ipam.nodes import NodeBook, NodeShare
 from ashore.ipam.slots import Exhausted, Rejected
-from ashore.topology.view import ClusterView, NodeView, PodView
+from ashore.topology.view import ClusterView, GatewayView, NodeView, PodView
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     recorded: NodeShare
     chassis: str = ""
     has_management_port: bool = False
+    host_addresses: tuple[net.Interface, ...] = ()
+    gateway: GatewayView | None = None
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,12 @@ class Ledger:
         self._nodes: dict[net.NodeName, NodeView] = {}
         self._pods: dict[net.PodKey, PodView] = {}
         self._on_node: dict[net.NodeName, set[net.PodKey]] = {}
-        self.view = ClusterView(zone=zone, nodes=self._nodes, pods=self._pods)
+        self._zone = zone
+
+    @property
+    def view(self) -> ClusterView:
+        """What planners read, as it is now."""
+        return ClusterView(zone=self._zone, settings=self.settings, nodes=self._nodes, pods=self._pods)
 
     def begin(
         self, settings: config.Settings, node_records: Iterable[NodeRecord], pod_records: Iterable[PodRecord]
@@ -95,6 +102,8 @@ class Ledger:
             subnets=share.subnets,
             chassis=record.chassis,
             has_management_port=record.has_management_port,
+            host_addresses=record.host_addresses,
+            gateway=record.gateway,
         )
         self._nodes[record.name] = view
         return view, problems

@@ -10,6 +10,7 @@ from ashore.controller import keys, records
 from ashore.controller.means import Means, both
 from ashore.ipam.slots import Exhausted
 from ashore.kube import objects
+from ashore.topology import gateway
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,9 @@ class Nodes:
     async def _report(self, found: objects.Node, name: net.NodeName, exhausted: tuple[Exhausted, ...]) -> None:
         if not exhausted:
             self._short.discard(name)
+            view = self._ledger.node(name)
+            if view and (why := gateway.problem(self._ledger.view, view)):
+                raise runtime.Refused(f"node {name}: no gateway: {why}")
             return
         why = "; ".join(map(str, exhausted)) + "; add a cluster network to NetworkConfig default, or remove nodes"
         if name not in self._short:

@@ -5,6 +5,7 @@ What an annotation says is taken only as far as it can be understood: the rest i
 controller owns is then written anew.
 """
 
+import functools
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -14,7 +15,7 @@ from ashore.controller.ledger import NodeRecord, PodRecord
 from ashore.ipam import addresses
 from ashore.ipam.nodes import NodeShare
 from ashore.kube import objects
-from ashore.topology.view import PodView
+from ashore.topology.view import GatewayView, PodView
 
 T = TypeVar("T")
 FINISHED = ("Succeeded", "Failed")
@@ -36,7 +37,43 @@ def node_record(found: objects.Node, zone: str) -> NodeRecord | None:
         ),
         chassis=notes.get(annotations.NODE_CHASSIS_ID, ""),
         has_management_port=annotations.NODE_MGMT_PORT in notes,
+        host_addresses=_host_addresses(notes),
+        gateway=_gateway(notes, net.NodeName(found.metadata.name)),
     )
+
+
+def _host_addresses(notes: Mapping[str, str]) -> tuple[net.Interface, ...]:
+    decode = functools.partial(annotations.decode_string_list, annotations.HOST_CIDRS)
+    cidrs = read(decode, notes.get(annotations.HOST_CIDRS)) or ()
+    return tuple(each for each in map(_interface, cidrs) if each and not each.ip.is_link_local)
+
+
+def _gateway(notes: Mapping[str, str], node: net.NodeName) -> GatewayView | None:
+    """The node's leg to the outside; None where it tells of none, or of one of a kind that we don't make."""
+    configs = read(annotations.decode_gateway_config, notes.get(annotations.L3_GATEWAY_CONFIG)) or {}
+    told = configs.get(names.DEFAULT_NETWORK)
+    if told is None or told.mode != "shared" or not net.is_unicast_mac(told.mac_address):
+        return None
+    first: dict[int, net.Interface] = {}
+    for each in (found for found in map(_interface, told.ip_addresses) if found):
+        first.setdefault(each.version, each)
+    hops = (_interface(hop) for hop in told.next_hops)
+    return GatewayView(
+        # What the port is called in OVN and OVS follows from the node, whatever a node would like it to be.
+        port=names.localnet_port(node),
+        mac=net.Mac(told.mac_address.lower()),
+        addresses=tuple(first.values()),
+        next_hops=tuple(hop.ip for hop in hops if hop),
+        vlan=int(told.vlan_id) if told.vlan_id.isascii() and told.vlan_id.isdigit() and len(told.vlan_id) <= 4 else 0,  # noqa: PLR2004 (a VLAN is at most 4095)
+        mtu=max(told.mtu, 0),
+    )
+
+
+def _interface(text: str) -> net.Interface | None:
+    try:
+        return ipaddress.ip_interface(text)
+    except ValueError:
+        return None
 
 
 def pod_record(found: objects.Pod) -> PodRecord | None:

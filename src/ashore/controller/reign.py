@@ -63,7 +63,9 @@ class Reign:
         except ovsdb.Fenced as error:
             raise runtime.NotLeader(str(error)) from error
         self.writes = api.Writes(self.doors.api, self.term.check)
-        self.writer = zone.ZoneWriter(self.doors.northbound, self.ledger.view, fence=fence, check=self.term.check)
+        self.writer = zone.ZoneWriter(
+            self.doors.northbound, lambda: self.ledger.view, fence=fence, check=self.term.check
+        )  # fmt: skip
         parts = means.Means(self.doors.nodes, self.doors.pods, self.ledger, self.writer, self.writes, self.queue)
         self.pods = pod_key.Pods(parts)
         self.nodes = node_key.Nodes(parts)

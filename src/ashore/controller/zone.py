@@ -22,10 +22,14 @@ from ashore.topology.view import ClusterView
 log = structlog.get_logger(__name__)
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "Logical_Router": ("name", "ports", "options", "external_ids"),
-    "Logical_Router_Port": ("name", "mac", "networks", "ipv6_ra_configs", "external_ids"),
+    "Address_Set": ("name", "addresses", "external_ids"),
+    "Logical_Router": ("name", "ports", "static_routes", "policies", "nat", "options", "external_ids"),
+    "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
+    "Logical_Router_Port": ("name", "mac", "networks", "ipv6_ra_configs", "options", "external_ids"),
+    "Logical_Router_Static_Route": ("ip_prefix", "policy", "nexthop", "output_port", "external_ids"),
     "Logical_Switch": ("name", "ports", "other_config", "external_ids"),
-    "Logical_Switch_Port": ("name", "type", "addresses", "port_security", "options", "external_ids"),
+    "Logical_Switch_Port": ("name", "type", "addresses", "port_security", "options", "tag", "external_ids"),
+    "NAT": ("type", "external_ip", "logical_ip", "external_port_range", "external_ids"),
 }
 """What is planned, and thus monitored. Columns that northd writes aren't in it: each would be an event a pod."""
 
@@ -58,7 +62,14 @@ class _Wish(msgspec.Struct, frozen=True):
 class ZoneWriter:
     """Makes the database as planned. ``check`` stands before every transaction and raises when we no longer lead."""
 
-    def __init__(self, client: Northbound, view: ClusterView, *, fence: ovsdb.Fence, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: Northbound,
+        view: Callable[[], ClusterView],
+        *,
+        fence: ovsdb.Fence,
+        check: Callable[[], None],
+    ) -> None:
         self._client = client
         self._view = view
         self._fence = fence
@@ -132,7 +143,8 @@ class ZoneWriter:
                 wish.done.set_exception(verdict)
 
     async def _write_keys(self, wanted: Iterable[keys.Key]) -> None:
-        parts = {key: plan_key(self._view, key) for key in self._with_parents(wanted)}
+        view = self._view()
+        parts = {key: plan_key(view, key) for key in self._with_parents(wanted)}
         previous = {key: self._settled.get(key, row.Plan()) for key in parts}
         operations = ovsdb.diff(union(parts.values()), self._client.replica, previous=union(previous.values()))
         # Should the reply get lost, either plan may stand: the next diff has to look at both.
@@ -143,8 +155,9 @@ class ZoneWriter:
     def _with_parents(self, wanted: Iterable[keys.Key]) -> dict[keys.Key, None]:
         """The keys, and before a pod its node when that one's switch isn't there yet."""
         ordered: dict[keys.Key, None] = {}
+        pods = self._view().pods
         for key in wanted:
-            pod = self._view.pods.get(key.pod) if isinstance(key, keys.PodKey) else None
+            pod = pods.get(key.pod) if isinstance(key, keys.PodKey) else None
             if pod is not None and keys.NodeKey(pod.node) not in self._settled:
                 ordered[keys.NodeKey(pod.node)] = None
             ordered[key] = None
@@ -152,7 +165,8 @@ class ZoneWriter:
 
     async def _write_all(self) -> None:
         began = time.monotonic()
-        view = msgspec.structs.replace(self._view, nodes=dict(self._view.nodes), pods=dict(self._view.pods))
+        now = self._view()
+        view = msgspec.structs.replace(now, nodes=dict(now.nodes), pods=dict(now.pods))
         if len(view.nodes) + len(view.pods) > THREAD_ABOVE_KEYS:
             snapshot = ovsdb.Replica(self._client.replica.columns, self._client.replica.schema)
             snapshot.load(self._client.replica)

@@ -12,6 +12,8 @@ from ashore.ipam.slots import REST_S, Exhausted, Rejected, Slots
 
 GATEWAY_INDEX = 1
 MANAGEMENT_INDEX = 2
+JOIN_LINK_BITS = 2
+JOIN_LINK_SIZE = 1 << JOIN_LINK_BITS
 LARGEST_POOL = 1 << 16
 """Slots of a subnet that are used at most; a v6 /64 has more than any node has pods."""
 
@@ -24,6 +26,19 @@ def gateway_of(subnet: net.Network) -> net.Interface:
 def management_of(subnet: net.Network) -> net.Interface:
     """The address of the node's management port, ``.2``."""
     return _interface(subnet, MANAGEMENT_INDEX)
+
+
+def join_of(network: net.Network, node_id: int) -> tuple[net.Interface, net.Interface] | None:
+    """A node's link between cluster router and gateway router, in this order: four addresses of the join network.
+
+    None when the network has none left for such an id.
+    """
+    first = JOIN_LINK_SIZE * node_id
+    if first + JOIN_LINK_SIZE > network.num_addresses:
+        return None
+    length = network.max_prefixlen - JOIN_LINK_BITS
+    near, far = (ipaddress.ip_interface(f"{network.network_address + first + place}/{length}") for place in (1, 2))
+    return near, far
 
 
 def in_subnet(subnet: net.Network, address: net.Address) -> net.Interface:

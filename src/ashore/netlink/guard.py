@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps frames that arrive on representors away from this kernel; OVS still sees them.
+"""Keeps frames that arrive on switch ports away from this kernel while userspace OVS reads them.
 
-A netdev's frames go to the DPU's own network stack as well as to the switch. A drop in nft's netdev ingress hook comes
-after packet sockets (which userspace OVS reads) and is skipped for frames that the OVS module took (its hook is first).
+Such frames go to this system's own network stack as well as to the switch. A drop in nft's netdev ingress hook comes
+after packet sockets, which userspace OVS reads. It comes *before* the handler by which OVS's kernel module takes frames
+(``__netif_receive_skb_core``: ingress filters, then ``rx_handler``), so that ports of a kernel datapath must not be
+guarded, and need not be: what the module takes, the stack doesn't see.
 """
 
 import asyncio

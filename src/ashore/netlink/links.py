@@ -44,10 +44,14 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True, order=True):
-    """``dest`` as ``a.b.c.d/len`` (``0.0.0.0/0``, ``::/0`` for the default); no gateway: the link itself."""
+    """``dest`` as ``a.b.c.d/len`` (``0.0.0.0/0``, ``::/0`` for the default); no gateway: the link itself.
+
+    ``source`` is the address that what is sent there has unless its sender chose one; empty: the kernel's choice.
+    """
 
     dest: str
     gateway: str = ""
+    source: str = ""
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,7 +103,7 @@ class Session:
                 if _is_static(message, link.index):
                     dest = message.get("dst")
                     text = f"{dest}/{message['dst_len']}" if dest else default
-                    found.add(links.Route(text, message.get("gateway") or ""))
+                    found.add(links.Route(text, message.get("gateway") or "", message.get("prefsrc") or ""))
         return frozenset(found)
 
     async def default_route_links(self) -> tuple[int, ...]:
@@ -146,7 +146,9 @@ class Session:
     async def _route(self, verb: str, link: links.Link, route: links.Route) -> None:
         family = 10 if ":" in route.dest else 2
         # On-link: the gateway is reachable once the other end comes up, which may be later.
-        via = {"gateway": route.gateway, "flags": _ONLINK} if route.gateway else {}
+        via: dict[str, Any] = {"gateway": route.gateway, "flags": _ONLINK} if route.gateway else {}
+        if route.source:
+            via["prefsrc"] = route.source
         try:
             await self._socket.route(verb, family=family, dst=route.dest, oif=link.index, **via)
         except pyroute.Refusal as error:

@@ -34,6 +34,14 @@ class Daemons:
             return f"ovs-vswitchd doesn't answer: {error}"
         return ""
 
+    async def vswitchd_gone(self) -> None:
+        """Returns when the ovs-vswitchd that runs now has gone; a connection to it tells.
+
+        Raises:
+            unixctl.Unreachable: none runs.
+        """
+        await unixctl.until_closed(unixctl.control_socket(self.run_dir, VSWITCHD))
+
     async def flush_conntrack(self, addresses: Iterable[str]) -> None:
         """Forgets every tracked connection from or to an address, whatever its zone.
 

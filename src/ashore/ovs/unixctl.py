@@ -58,6 +58,19 @@ async def command(socket: Path, name: str, *arguments: str, limit_s: float = LIM
     return str(reply.get("result") or "")
 
 
+async def until_closed(socket: Path) -> None:
+    """Returns when the daemon behind the socket has gone. Raises Unreachable when there is none."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+    except OSError as error:
+        raise Unreachable(f"{socket}: {error.strerror or error}") from error
+    try:
+        with contextlib.suppress(OSError):
+            await reader.read()
+    finally:
+        writer.close()
+
+
 async def appctl(run_dir: Path, daemon: str, name: str, *arguments: str) -> str:
     """The text that the daemon of this run directory answers to a command. Raises as ``command``."""
     return await command(control_socket(run_dir, daemon), name, *arguments)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How planned rows are named, found again and told from foreign ones."""
 
-from ashore.api import net
-from ashore.schema import row
+from ashore.api import names, net
+from ashore.schema import nb, row
 from ashore.topology.view import NodeView
 
 OWNER = "dpu.ashore.dev/owner"
@@ -38,3 +38,18 @@ def cluster_row(zone: str, table: row.Table, name: str) -> row.Uuid:
 def pod_row(zone: str, table: row.Table, pod_uid: str) -> row.Uuid:
     """The identity of a pod's port: its UID, so that a pod made again under its name gets another port."""
     return row.row_id(zone, table.name, f"pod/{pod_uid}")
+
+
+def switch(zone: str, node: NodeView) -> row.Uuid:
+    """A node's switch."""
+    return node_row(zone, nb.LogicalSwitch.TABLE, node)
+
+
+def cluster_router(zone: str) -> row.Uuid:
+    """The cluster's router."""
+    return cluster_row(zone, nb.LogicalRouter.TABLE, names.CLUSTER_ROUTER)
+
+
+def node_mark(node: NodeView) -> dict[str, str]:
+    """external_ids of a node's rows."""
+    return {OWNER: node_owner(node.name)}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ashore.api import names, net
 from ashore.ipam import addresses
 from ashore.schema import nb, row
-from ashore.topology import identity
+from ashore.topology import gateway, identity
 from ashore.topology.view import ClusterView, NodeView, PodView
 
 
@@ -35,26 +35,30 @@ def _parts(view: ClusterView) -> Iterable[row.Plan]:
 def plan_cluster(view: ClusterView) -> row.Plan:
     """What the cluster has once: its router."""
     router = nb.LogicalRouter(
-        uuid=_router(view),
+        uuid=identity.cluster_router(view.zone),
         name=names.CLUSTER_ROUTER,
         # Every address behind the router is planned, so it has nothing to learn from what ports say about themselves.
         options={"always_learn_from_arp_request": "false"},
         external_ids={identity.OWNER: identity.CLUSTER_OWNER, "k8s-cluster-router": "yes"},
     )
-    return row.Plan((router,))
+    return row.Plan((router,)) + gateway.plan_cluster(view)
 
 
 def plan_node(view: ClusterView, node: NodeView) -> row.Plan:
-    """A node's switch, its ports to and from the cluster router, its management port; nothing before it has subnets."""
+    """A node's switch, its ports to and from the cluster router, its management port, its gateway.
+
+    Nothing before the node has subnets.
+    """
     if not node.subnets:
         return row.Plan()
     switch = nb.LogicalSwitch(
-        uuid=_switch(view, node),
+        uuid=identity.switch(view.zone, node),
         name=node.name,
         other_config=_switch_config(node),
-        external_ids=_node_mark(node),
+        external_ids=identity.node_mark(node),
     )
-    return row.Plan((switch,)) + _plan_router_ports(view, node) + _plan_management_port(view, node)
+    rows = row.Plan((switch,)) + _plan_router_ports(view, node) + _plan_management_port(view, node)
+    return rows + gateway.plan_node(view, node)
 
 
 def plan_pod(view: ClusterView, pod: PodView) -> row.Plan:
@@ -86,7 +90,7 @@ def _plan_router_ports(view: ClusterView, node: NodeView) -> row.Plan:
         networks=frozenset(str(gateway) for gateway in gateways),
         # Pods get addresses and routes from us; a router advertisement would give them a second opinion.
         ipv6_ra_configs={},
-        external_ids=_node_mark(node),
+        external_ids=identity.node_mark(node),
     )
     switch_port = nb.LogicalSwitchPort(
         uuid=identity.node_row(view.zone, nb.LogicalSwitchPort.TABLE, node, part="stor"),
@@ -94,9 +98,9 @@ def _plan_router_ports(view: ClusterView, node: NodeView) -> row.Plan:
         type="router",
         addresses=frozenset({"router"}),
         options={"router-port": names.router_to_switch(node.name)},
-        external_ids=_node_mark(node),
+        external_ids=identity.node_mark(node),
     )
-    on_router = row.Member(nb.LogicalRouter.TABLE.name, _router(view), "ports", router_port.uuid)
+    on_router = row.Member(nb.LogicalRouter.TABLE.name, identity.cluster_router(view.zone), "ports", router_port.uuid)
     return row.Plan((router_port, switch_port), frozenset({on_router, _on_switch(view, node, switch_port.uuid)}))
 
 
@@ -108,8 +112,9 @@ def _plan_management_port(view: ClusterView, node: NodeView) -> row.Plan:
         name=names.management_port(node.name),
         type="",
         addresses=frozenset({_port_addresses(management_mac(node), _management_addresses(node))}),
+        port_security=frozenset({_port_addresses(management_mac(node), _management_sources(node))}),
         options={"requested-chassis": node.chassis} if node.chassis else {},
-        external_ids=_node_mark(node),
+        external_ids=identity.node_mark(node),
     )
     return row.Plan((port,), frozenset({_on_switch(view, node, port.uuid)}))
 
@@ -121,6 +126,11 @@ def management_mac(node: NodeView) -> net.Mac:
 
 def _management_addresses(node: NodeView) -> list[net.Interface]:
     return [addresses.management_of(subnet) for subnet in node.subnets]
+
+
+def _management_sources(node: NodeView) -> list[net.Interface]:
+    """What the host may send there: it answers pods from any of its own addresses."""
+    return [*_management_addresses(node), *sorted(node.host_addresses, key=str)]
 
 
 def _port_addresses(mac: net.Mac, found: Iterable[net.Interface]) -> str:
@@ -138,17 +148,5 @@ def _switch_config(node: NodeView) -> dict[str, str]:
     return config
 
 
-def _node_mark(node: NodeView) -> dict[str, str]:
-    return {identity.OWNER: identity.node_owner(node.name)}
-
-
 def _on_switch(view: ClusterView, node: NodeView, port: row.Uuid) -> row.Member:
-    return row.Member(nb.LogicalSwitch.TABLE.name, _switch(view, node), "ports", port)
-
-
-def _switch(view: ClusterView, node: NodeView) -> row.Uuid:
-    return identity.node_row(view.zone, nb.LogicalSwitch.TABLE, node)
-
-
-def _router(view: ClusterView) -> row.Uuid:
-    return identity.cluster_row(view.zone, nb.LogicalRouter.TABLE, names.CLUSTER_ROUTER)
+    return row.Member(nb.LogicalSwitch.TABLE.name, identity.switch(view.zone, node), "ports", port)

@@ -5,7 +5,21 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ashore.api import names, net
+from ashore.api import config, names, net
+
+
+class GatewayView(msgspec.Struct, frozen=True, kw_only=True):
+    """A node's leg to the outside: the host's own addresses and MAC, which OVN shares on the wire."""
+
+    port: str
+    """The localnet port's name."""
+    mac: net.Mac
+    addresses: tuple[net.Interface, ...]
+    """At most one of each family: what pods' traffic to the outside is translated to."""
+    next_hops: tuple[net.Address, ...] = ()
+    vlan: int = 0
+    mtu: int = 0
+    """The most bytes of a packet to a pod; 0: not known."""
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +36,9 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """The chassis that serves the node: its DPU's, or its own where it has OVS itself."""
     has_management_port: bool = False
     """Whether the node said which device is its management port."""
+    host_addresses: tuple[net.Interface, ...] = ()
+    """All addresses of the host."""
+    gateway: GatewayView | None = None
 
 
 class PodView(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,5 +55,6 @@ class ClusterView(msgspec.Struct, frozen=True, kw_only=True):
     """All of one zone."""
 
     zone: str = names.ZONE
+    settings: config.Settings | None = None
     nodes: Mapping[net.NodeName, NodeView]
     pods: Mapping[net.PodKey, PodView]

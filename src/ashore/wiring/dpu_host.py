@@ -10,10 +10,11 @@ from ashore.api import annotations, names, net
 
 
 class Route(msgspec.Struct, frozen=True, order=True):
-    """A route over the planned link."""
+    """A route over the planned link; no gateway: the link itself. ``source``: what is sent there comes from."""
 
     dest: str
     gateway: str
+    source: str = ""
 
 
 class LinkPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[net.Network, ...]
     cluster_networks: tuple[net.Network, ...]
     service_networks: tuple[net.Network, ...]
+    join_networks: tuple[net.Network, ...] = ()
+    """Where balanced connections seem to come from."""
+    host: tuple[net.Address, ...] = ()
+    """The host's addresses, at most one of a family."""
     mtu: int
 
 
@@ -60,11 +65,15 @@ def plan_pod(view: PodView) -> LinkPlan:
 def plan_node(view: NodeView) -> LinkPlan:
     """The management port: the subnets' second addresses, and routes to all pods and services by their first.
 
+    To the node's own pods the host speaks by its own address: they reach it by that one, and a server of the host that
+    doesn't choose its source must answer with the address that it was asked at. The two halves of the subnet stand
+    before the kernel's own route.
+
     The MAC is that of the first subnet's address, as the controller expects it.
     """
     addresses = [subnet[2] for subnet in view.subnets]
     gateways = {subnet.version: str(subnet[1]) for subnet in view.subnets}
-    behind = (*view.cluster_networks, *view.service_networks)
+    behind = (*view.cluster_networks, *view.service_networks, *view.join_networks)
     return LinkPlan(
         name=names.MANAGEMENT_PORT,
         mac=net.mac_of(addresses[0]),
@@ -73,7 +82,16 @@ def plan_node(view: NodeView) -> LinkPlan:
             f"{address}/{subnet.prefixlen}" for address, subnet in zip(addresses, view.subnets, strict=True)
         ),
         routes=_first_of_each(
-            Route(str(network), gateways[network.version]) for network in behind if network.version in gateways
+            [
+                *(Route(str(network), gateways[network.version]) for network in behind if network.version in gateways),
+                *(
+                    Route(str(half), "", str(address))
+                    for address in view.host
+                    for subnet in view.subnets
+                    if subnet.version == address.version
+                    for half in subnet.subnets()
+                ),
+            ]
         ),
     )
 

@@ -26,7 +26,7 @@ View = Mapping[str, Mapping[Uuid, Mapping[str, Any]]]
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("bridges", "ssl", "external_ids", "other_config"),
     "Bridge": ("name", "datapath_type", "fail_mode", "ports", "external_ids", "other_config"),
-    "Port": ("name", "interfaces", "qos", "other_config"),
+    "Port": ("name", "interfaces", "qos", "tag", "other_config"),
     "Interface": (
         "name", "type", "external_ids", "ofport", "error", "mtu", "mac_in_use", "options",
         "ingress_policing_rate", "ingress_policing_burst",
