@@ -18,6 +18,14 @@ HOST_GROUP = "ashore:hosts"
 CONTROLLER_USER = "ashore:controller"
 API_GROUP = "dpu.ashore.dev"
 VFS_EXHAUSTED_TAINT = "dpu.ashore.dev/vfs-exhausted"
+OWNER = "dpu.ashore.dev/owner"
+"""external_ids key of every northbound row that is ours; the value names the key that planned it."""
+CLUSTER_LB_GROUP = "clusterLBGroup"
+"""Load balancers of all node switches and all gateway routers."""
+SWITCH_LB_GROUP = "clusterSwitchLBGroup"
+"""Load balancers of all node switches."""
+ROUTER_LB_GROUP = "clusterRouterLBGroup"
+"""Load balancers of all gateway routers."""
 
 
 def pod_port(pod: PodKey) -> str:

@@ -23,11 +23,17 @@ log = structlog.get_logger(__name__)
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "Address_Set": ("name", "addresses", "external_ids"),
-    "Logical_Router": ("name", "ports", "static_routes", "policies", "nat", "options", "external_ids"),
+    "Chassis_Template_Var": ("chassis", "variables", "external_ids"),
+    "Load_Balancer": ("name", "vips", "protocol", "selection_fields", "options", "external_ids"),
+    "Load_Balancer_Group": ("name", "load_balancer"),
+    "Logical_Router": (
+        *("name", "ports", "static_routes", "policies", "nat", "options", "external_ids"),
+        *("load_balancer", "load_balancer_group"),
+    ),
     "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
     "Logical_Router_Port": ("name", "mac", "networks", "ipv6_ra_configs", "options", "external_ids"),
     "Logical_Router_Static_Route": ("ip_prefix", "policy", "nexthop", "output_port", "external_ids"),
-    "Logical_Switch": ("name", "ports", "other_config", "external_ids"),
+    "Logical_Switch": ("name", "ports", "other_config", "external_ids", "load_balancer", "load_balancer_group"),
     "Logical_Switch_Port": ("name", "type", "addresses", "port_security", "options", "tag", "external_ids"),
     "NAT": ("type", "external_ip", "logical_ip", "external_port_range", "external_ids"),
 }

@@ -66,12 +66,11 @@ def problem(view: ClusterView, node: NodeView) -> str:
 
 def plan_node(view: ClusterView, node: NodeView) -> row.Plan:
     """A node's gateway; nothing before its host's addresses, its chassis and its subnets are known."""
-    if view.settings is None or node.gateway is None or not (node.chassis and node.subnets and node.node_id):
+    if not is_planned(view, node):
         return row.Plan()
+    assert view.settings is not None  # noqa: S101 (is_planned looked)
     plan = _Plan(view, node)
     legs = tuple(_legs(view, node))
-    if not legs:
-        return row.Plan()
     plan.join_switch(legs)
     plan.router(legs)
     plan.external_switch()
@@ -80,6 +79,13 @@ def plan_node(view: ClusterView, node: NodeView) -> row.Plan:
         plan.policies(leg, view.settings)
         plan.translation(leg, view.settings)
     return row.Plan(tuple(plan.rows), frozenset(plan.members))
+
+
+def is_planned(view: ClusterView, node: NodeView) -> bool:
+    """Whether the node has a gateway."""
+    if view.settings is None or node.gateway is None or not (node.chassis and node.subnets and node.node_id):
+        return False
+    return any(_legs(view, node))
 
 
 def _legs(view: ClusterView, node: NodeView) -> Iterator[_Leg]:
@@ -118,7 +124,7 @@ class _Plan:
         self._node = node
         self._outside = node.gateway
         self._mark = identity.node_mark(node)
-        self._gateway = identity.node_row(view.zone, nb.LogicalRouter.TABLE, node, part="gateway")
+        self._gateway = identity.gateway_router(view.zone, node)
         self._cluster = identity.cluster_router(view.zone)
         self._inside = f"rtoj-{names.gateway_router(node.name)}"
         self._outdoor = f"rtoe-{names.gateway_router(node.name)}"
@@ -152,6 +158,8 @@ class _Plan:
                 external_ids={**self._mark, "physical_ip": own[0], "physical_ips": ",".join(own)},
             )
         )
+        for group in (names.CLUSTER_LB_GROUP, names.ROUTER_LB_GROUP):
+            self.members.add(identity.has_group(self._view.zone, nb.LogicalRouter.TABLE, self._gateway, group))
         options = {"gateway_mtu": str(self._outside.mtu)} if self._outside.mtu else {}
         networks = tuple(gateway.router(leg.version) for leg in legs)
         self._router_port(self._gateway, self._outdoor, networks, mac=self._outside.mac, options=options)

@@ -5,8 +5,7 @@ from ashore.api import names, net
 from ashore.schema import nb, row
 from ashore.topology.view import NodeView
 
-OWNER = "dpu.ashore.dev/owner"
-"""external_ids key of every row that is ours; the value names the key that planned it."""
+OWNER = names.OWNER
 
 CLUSTER_OWNER = "cluster"
 
@@ -53,3 +52,18 @@ def cluster_router(zone: str) -> row.Uuid:
 def node_mark(node: NodeView) -> dict[str, str]:
     """external_ids of a node's rows."""
     return {OWNER: node_owner(node.name)}
+
+
+def gateway_router(zone: str, node: NodeView) -> row.Uuid:
+    """A node's gateway router."""
+    return node_row(zone, nb.LogicalRouter.TABLE, node, part="gateway")
+
+
+def lb_group(zone: str, name: str) -> row.Uuid:
+    """A group of load balancers that the cluster has once."""
+    return cluster_row(zone, nb.LoadBalancerGroup.TABLE, name)
+
+
+def has_group(zone: str, table: row.Table, uuid: row.Uuid, group: str) -> row.Member:
+    """A switch or router has the load balancers of a group."""
+    return row.Member(table.name, uuid, "load_balancer_group", lb_group(zone, group))

@@ -33,7 +33,7 @@ def _parts(view: ClusterView) -> Iterable[row.Plan]:
 
 
 def plan_cluster(view: ClusterView) -> row.Plan:
-    """What the cluster has once: its router."""
+    """What the cluster has once: its router, and the groups by which switches and routers get load balancers."""
     router = nb.LogicalRouter(
         uuid=identity.cluster_router(view.zone),
         name=names.CLUSTER_ROUTER,
@@ -41,7 +41,11 @@ def plan_cluster(view: ClusterView) -> row.Plan:
         options={"always_learn_from_arp_request": "false"},
         external_ids={identity.OWNER: identity.CLUSTER_OWNER, "k8s-cluster-router": "yes"},
     )
-    return row.Plan((router,)) + gateway.plan_cluster(view)
+    groups = tuple(
+        nb.LoadBalancerGroup(uuid=identity.lb_group(view.zone, name), name=name)
+        for name in (names.CLUSTER_LB_GROUP, names.SWITCH_LB_GROUP, names.ROUTER_LB_GROUP)
+    )
+    return row.Plan((router, *groups)) + gateway.plan_cluster(view)
 
 
 def plan_node(view: ClusterView, node: NodeView) -> row.Plan:
@@ -57,7 +61,11 @@ def plan_node(view: ClusterView, node: NodeView) -> row.Plan:
         other_config=_switch_config(node),
         external_ids=identity.node_mark(node),
     )
-    rows = row.Plan((switch,)) + _plan_router_ports(view, node) + _plan_management_port(view, node)
+    balanced = frozenset(
+        identity.has_group(view.zone, nb.LogicalSwitch.TABLE, switch.uuid, group)
+        for group in (names.CLUSTER_LB_GROUP, names.SWITCH_LB_GROUP)
+    )
+    rows = row.Plan((switch,), balanced) + _plan_router_ports(view, node) + _plan_management_port(view, node)
     return rows + gateway.plan_node(view, node)
 
 
