@@ -53,7 +53,8 @@ class LeaseWatch:
         lease = self._leases.store.get(kube.ObjectKey(names.LEASE_NAMESPACE, self._name))
         if lease is None:
             return f"lease {names.LEASE_NAMESPACE}/{self._name} doesn't exist: the DPU's agent never ran; start it"
-        duration_s = lease.spec.lease_duration_seconds or 0
+        # One without a renewal, or without a duration, is nobody's promise.
+        duration_s = (lease.spec.lease_duration_seconds or 0) if lease.spec.renew_time else 0
         silent_s = self._clock() - self._changed_at
         if silent_s <= duration_s:
             return ""
