@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from ashore import kube, netlink
-from ashore.agent import devices, peer, records, results
+from ashore.agent import agent_metrics, devices, peer, records, results
 from ashore.api import annotations, cni, names
 from ashore.kube import objects
 from ashore.wiring import dpu_host
@@ -103,7 +103,8 @@ class Attach:
         )  # fmt: skip
         record = None
         try:
-            record = await around.devices.take(claim)
+            with agent_metrics.phase("ADD", "device"):
+                record = await around.devices.take(claim)
             plan, _ = await _both(self._wire(pod, record), around.peer.connect(pod, record))
         except netlink.NetlinkError as error:
             await self._undo(request)
@@ -114,9 +115,11 @@ class Attach:
         return results.added(request, plan)
 
     async def _wire(self, pod: objects.Pod, record: records.Record) -> dpu_host.LinkPlan:
-        network = await pod_network(self._around.pods, pod)
+        with agent_metrics.phase("ADD", "address"):
+            network = await pod_network(self._around.pods, pod)
         plan = dpu_host.plan_pod(dpu_host.PodView(ifname=record.ifname, mtu=self._around.mtu(), network=network))
-        await self._around.kernel.move_in(record.pci, record.netns, link_settings(plan))
+        with agent_metrics.phase("ADD", "netns"):
+            await self._around.kernel.move_in(record.pci, record.netns, link_settings(plan))
         return plan
 
     async def _undo(self, request: cni.Request) -> None:
@@ -133,11 +136,12 @@ class Attach:
         record = self._around.devices.store.of(sandbox, ifname)
         if record is None:
             return
-        disconnecting = asyncio.ensure_future(self._around.peer.disconnect(record))
         try:
             # The record goes last: as long as something of the sandbox is here, a repeated DEL finds it.
-            await disconnecting
-            await self._around.devices.give_back(record)
+            with agent_metrics.phase("DEL", "tell"):
+                await self._around.peer.disconnect(record)
+            with agent_metrics.phase("DEL", "netns"):
+                await self._around.devices.give_back(record)
         except netlink.NetlinkError as error:
             raise _failure(error) from error
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from ashore import kube, ovsdb, runtime
-from ashore.agent import dpu_claims, plugger, seam
+from ashore.agent import agent_metrics, dpu_claims, plugger, seam
 from ashore.api import annotations, names, net
 from ashore.kube import objects
 from ashore.runtime import queue
@@ -126,6 +126,8 @@ class PodPorts:
         look = self._plugger.look(request)
         if look.is_installed:
             began = self._waiting.pop(claim.pod, None)
+            if began:
+                agent_metrics.PHASE_SECONDS.labels("ADD", "ovn").observe(time.monotonic() - began[1])
             if await self._report(
                 pod, annotations.ConnectionStatus(status=annotations.READY, sandbox_id=claim.sandbox)
             ):
@@ -208,7 +210,8 @@ class PodPorts:
             return False
         body = {"metadata": {"annotations": {annotations.CONNECTION_STATUS: text}}}
         try:
-            await self._api.patch(kube.PODS, meta.name, meta.namespace, body, uid=meta.uid)
+            with agent_metrics.phase("ADD" if status else "DEL", "report"):
+                await self._api.patch(kube.PODS, meta.name, meta.namespace, body, uid=meta.uid)
         except (kube.NotFound, kube.Conflict):
             # The pod is gone or another one; the watch says so and brings us back.
             return False

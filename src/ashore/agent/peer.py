@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from ashore import kube
-from ashore.agent import dpu_claims, records, seam
+from ashore.agent import agent_metrics, dpu_claims, records, seam
 from ashore.api import annotations, cni, names, net
 from ashore.kube import objects
 
@@ -100,9 +100,10 @@ class RemotePeer:
         self._told[record.pod_uid] = record.sandbox
         latest = self._pods.store.get(key) or pod
         if _details(latest).get(names.DEFAULT_NETWORK) != wanted:
-            await self._shed_leftover(latest, record)
-            text = annotations.encode_details({**_details(latest), names.DEFAULT_NETWORK: wanted})
-            await self._patch(record, {annotations.CONNECTION_DETAILS: text})
+            with agent_metrics.phase("ADD", "tell"):
+                await self._shed_leftover(latest, record)
+                text = annotations.encode_details({**_details(latest), names.DEFAULT_NETWORK: wanted})
+                await self._patch(record, {annotations.CONNECTION_DETAILS: text})
 
         def answer(now: objects.Pod | None) -> annotations.ConnectionStatus | None:
             if now is None or now.metadata.uid != record.pod_uid:
@@ -111,7 +112,8 @@ class RemotePeer:
             return status if status and status.sandbox_id in ("", record.sandbox) else None
 
         try:
-            now = await self._pods.wait_for(key, lambda pod: answer(pod) is not None, timeout_s=self._limit_s)
+            with agent_metrics.phase("ADD", "answer"):
+                now = await self._pods.wait_for(key, lambda pod: answer(pod) is not None, timeout_s=self._limit_s)
         except TimeoutError as error:
             why = self.problem() or "its agent's log and `ashore status` tell more"
             text = f"ashore: pod {key}: the DPU didn't connect VF {record.vf_id} within {self._limit_s:g} s; {why}"

@@ -2,6 +2,7 @@
 """Pods' representors on the integration bridge: checked, plugged in one transaction, watched until OVN has them."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import msgspec
 import structlog
 
 from ashore import ovsdb
-from ashore.agent import seam
+from ashore.agent import agent_metrics, seam
 from ashore.api import names
 from ashore.ovs import daemons, unixctl
 from ashore.schema import row
@@ -76,15 +77,16 @@ class Plugger:
         """
         await self.ensure(request)
         try:
-            async with asyncio.timeout(self.limit_s):
-                while True:
-                    self._changed.clear()
-                    look = self.look(request)
-                    if look.is_installed:
-                        return
-                    if look.problem:
-                        raise seam.PlugError(look.problem)
-                    await self._changed.wait()
+            with agent_metrics.phase("ADD", "ovn"):
+                async with asyncio.timeout(self.limit_s):
+                    while True:
+                        self._changed.clear()
+                        look = self.look(request)
+                        if look.is_installed:
+                            return
+                        if look.problem:
+                            raise seam.PlugError(look.problem)
+                        await self._changed.wait()
         except TimeoutError:
             raise seam.PlugError(await self.late(request)) from None
 
@@ -94,6 +96,7 @@ class Plugger:
         Raises:
             seam.PlugError: the request can't be served as things stand.
         """
+        began = time.perf_counter()
         async with self._one_at_a_time:
             bridge = self._bridge(request)
             self._check(request)
@@ -112,6 +115,8 @@ class Plugger:
                     raise failure
             if stale:
                 await self._forget([p for p in stale if p.pod_uid != request.pod_uid], keep=request.representor)
+        if ops:
+            agent_metrics.PHASE_SECONDS.labels("ADD", "wire").observe(time.perf_counter() - began)
 
     async def unplug(self, pod_uid: str, sandbox: str) -> None:
         """Returns when no port of this very sandbox is left; another sandbox's port is left alone. Idempotent.

@@ -2,7 +2,6 @@
 """``ashore lab demo``: pods on every kind of node try each other."""
 
 import asyncio
-import pathlib
 import sys
 
 import click
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from ashore.cli import demo_tables
 from ashore.cli import output as out
-from ashore.lab import demo, errors, spec, status, world
+from ashore.lab import demo, errors, spec, world
 from ashore.lab.demo import hands
 
 Report = demo.Report
@@ -18,21 +17,9 @@ Report = demo.Report
 
 def run(name: str) -> Report:
     """The demonstration of one lab. Raises LabError when something couldn't be asked."""
-    folders, record = world.find(name)
+    _folders, record = world.find(name)
     places = spec.nodes(record.shape)
-    enter: dict[str, tuple[str, ...]] = {
-        node.name: (
-            "env",
-            f"{spec.MARK}={record.uuid}",
-            f"PATH={record.tools.bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "nsenter",
-            f"--target={status.init_pid(name, node.name)}",
-            *("--net", "--mount", "--uts", "--pid", "--wd=/"),
-        )
-        for node in places
-        if node.has_init
-    }
-    lab = hands.Hands(pathlib.Path(record.tools.bin_dir) / "kubectl", folders.kubeconfig("host"), enter)
+    lab = hands.of_lab(name)
     hosts = tuple(node.name for node in places if node.mode == "dpu-host")
     full = tuple(node.name for node in places if node.mode == "full")
     try:

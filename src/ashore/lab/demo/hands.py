@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from ashore.lab import spec, status, world
+
 
 class CommandFailed(RuntimeError):  # noqa: N818 (says what happened)
     """A command of the demonstration failed; the text has the command and what it said."""
@@ -29,6 +31,28 @@ class Hands(msgspec.Struct, frozen=True):
     async def inside(self, node: str, *arguments: str, timeout_s: float = 30) -> str:
         """Output of a command inside a node. Raises CommandFailed."""
         return await run((*self.enter[node], *arguments), timeout_s=timeout_s)
+
+
+def of_lab(name: str) -> Hands:
+    """The hands of a running lab.
+
+    Raises:
+        LabError: there is none of that name, or one of its nodes is switched off.
+    """
+    folders, record = world.find(name)
+    enter: dict[str, tuple[str, ...]] = {
+        node.name: (
+            "env",
+            f"{spec.MARK}={record.uuid}",
+            f"PATH={record.tools.bin_dir}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "nsenter",
+            f"--target={status.init_pid(name, node.name)}",
+            *("--net", "--mount", "--uts", "--pid", "--wd=/"),
+        )
+        for node in spec.nodes(record.shape)
+        if node.has_init
+    }
+    return Hands(Path(record.tools.bin_dir) / "kubectl", folders.kubeconfig("host"), enter)
 
 
 async def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 60) -> str:
