@@ -126,13 +126,18 @@ class PodPorts:
         look = self._plugger.look(request)
         if look.is_installed:
             began = self._waiting.pop(claim.pod, None)
+            took_s = asyncio.get_running_loop().time() - began[1] if began else 0.0
             if began:
-                agent_metrics.PHASE_SECONDS.labels("ADD", "ovn").observe(time.monotonic() - began[1])
+                agent_metrics.PHASE_SECONDS.labels("ADD", "ovn").observe(took_s)
             if await self._report(
                 pod, annotations.ConnectionStatus(status=annotations.READY, sandbox_id=claim.sandbox)
             ):
-                took_ms = round((asyncio.get_running_loop().time() - began[1]) * 1000) if began else 0
-                log.info("pod-plugged", pod=str(claim.pod), representor=request.representor, took_ms=took_ms)
+                log.info(
+                    "pod-plugged",
+                    pod=str(claim.pod),
+                    representor=request.representor,
+                    took_ms=round(took_s * 1000),
+                )
             return
         if look.problem:
             await self._fail(pod, look.problem, claim.sandbox)
