@@ -185,14 +185,14 @@ class NodeHost:
             raise runtime.Refused(f"node {self._key}: {error}") from error
         if not subnets:
             raise runtime.Refused(f"node {self._key}: no node-subnets yet; is ashore-controller running?")
-        plan = dpu_host.plan_node(
-            dpu_host.NodeView(
-                subnets=subnets, cluster_networks=tuple(network.cidr for network in settings.cluster_networks),
-                service_networks=settings.service_cidrs, join_networks=settings.join_cidrs,
-                host=_sources(node, host), mtu=self.mtu(),
-            )
+        view = dpu_host.NodeView(
+            subnets=subnets, cluster_networks=tuple(network.cidr for network in settings.cluster_networks),
+            service_networks=settings.service_cidrs, join_networks=settings.join_cidrs, host=_sources(node, host),
+            mtu=self.mtu(),
         )  # fmt: skip
-        await self._kernel.configure(device.netdev, attach.link_settings(plan))
+        await self._kernel.configure(device.netdev, attach.link_settings(dpu_host.plan_node(view)))
+        steering = dpu_host.plan_node_ports(view, settings.node_port_range)
+        await self._kernel.steer(netlink.Steering(**msgspec.structs.asdict(steering)))
 
     async def _annotate(self, node: objects.Node, device: Management, host: netlink.Observed | None) -> None:
         cidrs = sorted(host.addresses) if host else []

@@ -3,7 +3,7 @@
 
 import click
 
-from ashore.cli import bench, demo, lab, tools
+from ashore.cli import bench, check, demo, lab, tools
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,3 +16,4 @@ lab.lab.add_command(tools.tools)
 lab.lab.add_command(demo.command)
 main.add_command(lab.lab)
 main.add_command(bench.bench)
+main.add_command(check.command)

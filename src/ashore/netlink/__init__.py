@@ -18,6 +18,7 @@ from ashore.netlink.links import (
     Observed,
     Route,
 )
+from ashore.netlink.steering import Steering
 from ashore.netlink.watch import watch
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "NetnsMissing",
     "Observed",
     "Route",
+    "Steering",
     "guard",
     "watch",
 ]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from ashore.netlink import ethtool, links, namespace, rtnl
+from ashore.netlink import ethtool, links, namespace, rtnl, steering
 
 
 class Kernel(Protocol):
@@ -59,6 +59,9 @@ class Kernel(Protocol):
     async def set_down(self, name: str) -> None:
         """Set our link down; one that is gone is fine."""
 
+    async def steer(self, wanted: steering.Steering) -> None:
+        """Have what our system sends to these ports of its own addresses leave by a link, and nothing else do so."""
+
     def has_netns(self, netns: str) -> bool:
         """Whether a namespace can be entered at that path."""
 
@@ -105,6 +108,9 @@ class LinuxKernel:
     async def set_down(self, name: str) -> None:
         with contextlib.suppress(links.LinkMissing):
             await namespace.within("", functools.partial(_set, name, {"state": "down"}))
+
+    async def steer(self, wanted: steering.Steering) -> None:
+        await namespace.within("", functools.partial(steering.put, wanted))
 
     def has_netns(self, netns: str) -> bool:
         return namespace.is_netns(netns)

@@ -17,6 +17,7 @@ class FakeKernel:
         self.namespaces: dict[str, dict[str, netlink.Observed]] = {path: {} for path in (HERE, *paths)}
         self.refusals: dict[str, netlink.NetlinkError] = {}
         self.default_routes: tuple[str, ...] = ()
+        self.steered: netlink.Steering | None = None
         self._next_index = 1
         self._pairs: dict[str, str] = {}
 
@@ -98,6 +99,10 @@ class FakeKernel:
         if seen := self.namespaces[HERE].get(name):
             link = msgspec.structs.replace(seen.link, is_up=False)
             self.namespaces[HERE][name] = msgspec.structs.replace(seen, link=link)
+
+    async def steer(self, wanted: netlink.Steering) -> None:
+        """See Kernel."""
+        self.steered = wanted
 
     def has_netns(self, netns: str) -> bool:
         return netns in self.namespaces

@@ -27,7 +27,7 @@ _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 # Cluster router. Own host's NodePorts are balanced on the gateway router, else a host is behind its management port.
 _TO_OWN_NODE_PORT, _TO_OWN_HOST, _BALANCED_TO_HOST = 1012, 1011, 1005
 # Gateway router.
-_BALANCED_FROM_OUTSIDE, _BALANCED_FROM_PODS, _BOUNCE = 1004, 1003, 1002
+_BALANCED_FROM_OUTSIDE, _BALANCED_FROM_PODS, _BOUNCE, _UNSERVED = 1004, 1003, 1002, 1001
 
 
 class _Leg(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +127,7 @@ class _Plan:
         self._gateway = identity.gateway_router(view.zone, node)
         self._cluster = identity.cluster_router(view.zone)
         self._inside = f"rtoj-{names.gateway_router(node.name)}"
+        self._cluster_side = f"rtoj-{node.name}"
         self._outdoor = f"rtoe-{names.gateway_router(node.name)}"
         self.rows: list[row.Row] = []
         self.members: set[row.Member] = set()
@@ -135,8 +136,8 @@ class _Plan:
         """The link between the cluster router and the gateway router."""
         name = self._node.name
         switch = self._switch(names.join_switch(name), "join")
-        self._router_port(self._cluster, f"rtoj-{name}", tuple(leg.near for leg in legs))
-        self._switch_port(switch, f"jtor-{name}", f"rtoj-{name}")
+        self._router_port(self._cluster, self._cluster_side, tuple(leg.near for leg in legs))
+        self._switch_port(switch, f"jtor-{name}", self._cluster_side)
         self._router_port(self._gateway, self._inside, tuple(leg.far for leg in legs))
         self._switch_port(switch, f"jtor-{names.gateway_router(name)}", self._inside)
 
@@ -202,7 +203,9 @@ class _Plan:
         from_node = f'inport == "{names.router_to_switch(self._node.name)}" && {ip}.dst == {own}'
         self._policy(self._cluster, _TO_OWN_NODE_PORT, f"{from_node} && ({node_ports})", leg.far.ip)
         self._policy(self._cluster, _TO_OWN_HOST, from_node, leg.management.ip)
-        balanced = f"{ip}.src == {leg.join} && {ip}.dst == {own}"
+        # What gateway routers give back: balanced connections, by their source, and what the own one doesn't serve.
+        came_back = f'inport == "{self._cluster_side}"'
+        balanced = f"({ip}.src == {leg.join} || {came_back}) && {ip}.dst == {own}"
         self._policy(self._cluster, _BALANCED_TO_HOST, balanced, leg.management.ip)
         to_hosts = f"ct_mark.natted == 1 && {ip}.dst == ${HOSTS[leg.version]}"
         pods = _set_of([str(each) for each in leg.cluster])
@@ -211,6 +214,8 @@ class _Plan:
         self._policy(self._gateway, _BALANCED_FROM_PODS, f"{inside} && {to_hosts} && {ip}.src == {pods}", leg.near.ip)
         unowned = f"{outdoor} && ct_mark.natted == 0 && {ip}.dst != {pods}"
         self._policy(self._gateway, _BOUNCE, unowned, gateway.host(leg.version))
+        unserved = f"{inside} && ct_mark.natted == 0 && {ip}.dst == {own}"
+        self._policy(self._gateway, _UNSERVED, unserved, leg.near.ip)
         if self._node.has_management_port:
             for each in leg.hosts:
                 table = nb.AddressSet.TABLE.name

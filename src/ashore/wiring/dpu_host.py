@@ -96,6 +96,25 @@ def plan_node(view: NodeView) -> LinkPlan:
     )
 
 
+class SteeringPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Ports of the host's own addresses that the cluster serves; ``ways`` are (gateway, source) over the link."""
+
+    link: str
+    addresses: tuple[str, ...]
+    ports: tuple[int, int]
+    ways: tuple[tuple[str, str], ...]
+
+
+def plan_node_ports(view: NodeView, ports: tuple[int, int]) -> SteeringPlan:
+    """The host's own way to NodePorts on its own addresses: over the management port, as to any service."""
+    return SteeringPlan(
+        link=names.MANAGEMENT_PORT,
+        addresses=tuple(map(str, view.host)),
+        ports=ports,
+        ways=tuple((str(subnet[1]), str(subnet[2])) for subnet in view.subnets),
+    )
+
+
 def _first_of_each(routes: Iterable[Route]) -> tuple[Route, ...]:
     """One route a destination: two gateways of a family would be an arbitrary choice of the kernel's."""
     chosen: dict[str, Route] = {}

@@ -17,6 +17,7 @@ PROBE = HERE / "go" / "probe"
 PAUSE = "lab.local/pause:1"
 DEMO = "lab.local/demo:1"
 FLAGS = "-s -w"
+PROGRAM = "ashore-probe"
 
 
 def _inputs() -> Iterable[str | pathlib.Path]:
@@ -43,6 +44,9 @@ def _fill(job: cache.Job) -> Mapping[str, str]:
     )
     job.say("image: building probe, the lab's own measuring instrument")
     golang.build(golang.Build(what="probe", module=PROBE, packages=["."], output=work / "probe"), say=job.say)
+    # The lab's places outside pods measure with it too.
+    (job.dest / "bin").mkdir()
+    shutil.copy(work / "probe", job.dest / "bin" / PROGRAM)
     applets = run.run([str(busybox), "--list"]).split()
     demo = oci.Image(
         name=DEMO, entrypoint=("/bin/agnhost",),

@@ -108,6 +108,10 @@ class _Found:
         for group in tools.groups:
             for name in group.names:
                 self._programs.setdefault(name, Tool(path=entry / "bin" / name, origin="cache"))
+        if not tools.groups:
+            # Nobody else makes these: whatever the recipe made.
+            for path in sorted((entry / "bin").glob("*")):
+                self._programs[path.name] = Tool(path=path, origin="cache")
         self._schemas |= {path.stem: path for path in sorted((entry / "share").glob("*.ovsschema"))}
         self._images += sorted((entry / "images").glob("*.tar"))
 

@@ -5,9 +5,9 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/url"
@@ -17,7 +17,26 @@ import (
 	"time"
 )
 
-func serve(port int) {
+// answer is what a server says of itself and of who asked.
+type answer struct {
+	Nonce  []byte `json:"nonce"`
+	Name   string `json:"name"`
+	SeenAs string `json:"seen_as"`
+}
+
+const who = "who?"
+
+// reply is what a server named name says to a question.
+func reply(question []byte, name string, from net.Addr) []byte {
+	if !bytes.HasPrefix(question, []byte(who)) {
+		return question
+	}
+	host, _, _ := net.SplitHostPort(from.String())
+	text, _ := json.Marshal(answer{Nonce: question, Name: name, SeenAs: host})
+	return append(text, '\n')
+}
+
+func serve(port int, name string) {
 	address := fmt.Sprintf(":%d", port)
 	packets, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -30,7 +49,7 @@ func serve(port int) {
 			if err != nil {
 				log.Fatal(err)
 			}
-			_, _ = packets.WriteTo(buffer[:n], from)
+			_, _ = packets.WriteTo(reply(buffer[:n], name, from), from)
 		}
 	}()
 	listener, err := net.Listen("tcp", address)
@@ -45,7 +64,16 @@ func serve(port int) {
 			}
 			go func() {
 				defer connection.Close()
-				_, _ = io.Copy(connection, connection)
+				question := make([]byte, 65536)
+				for {
+					n, err := connection.Read(question)
+					if err != nil {
+						return
+					}
+					if _, err := connection.Write(reply(question[:n], name, connection.RemoteAddr())); err != nil {
+						return
+					}
+				}
 			}()
 		}
 	}()
@@ -56,29 +84,30 @@ func serve(port int) {
 var serial atomic.Uint32
 
 // once asks one target one question and gives the time until the right answer.
-func once(target string, timeout time.Duration) (time.Duration, error) {
+func once(target string, timeout time.Duration) (time.Duration, answer, error) {
 	u, err := url.Parse(target)
 	if err != nil {
-		return 0, err
+		return 0, answer{}, err
 	}
 	question := make([]byte, 16)
-	binary.BigEndian.PutUint32(question, uint32(os.Getpid()))
-	binary.BigEndian.PutUint32(question[4:], serial.Add(1))
+	copy(question, who)
+	binary.BigEndian.PutUint32(question[4:], uint32(os.Getpid())<<16|serial.Add(1)&0xffff)
 	binary.BigEndian.PutUint64(question[8:], uint64(time.Now().UnixNano()))
 	switch u.Scheme {
 	case "tcp", "udp":
-		return echo(u.Scheme, u.Host, question, timeout)
+		return ask(u.Scheme, u.Host, question, timeout)
 	case "icmp":
-		return ping(strings.Trim(u.Host, "[]"), question, timeout)
+		took, err := ping(strings.Trim(u.Host, "[]"), question, timeout)
+		return took, answer{}, err
 	}
-	return 0, fmt.Errorf("unknown scheme in %s", target)
+	return 0, answer{}, fmt.Errorf("unknown scheme in %s", target)
 }
 
-func echo(network, address string, question []byte, timeout time.Duration) (time.Duration, error) {
+func ask(network, address string, question []byte, timeout time.Duration) (time.Duration, answer, error) {
 	began := time.Now()
 	connection, err := net.DialTimeout(network, address, timeout)
 	if err != nil {
-		return 0, err
+		return 0, answer{}, err
 	}
 	defer connection.Close()
 	if network == "tcp" {
@@ -86,16 +115,16 @@ func echo(network, address string, question []byte, timeout time.Duration) (time
 	}
 	_ = connection.SetDeadline(time.Now().Add(timeout))
 	if _, err := connection.Write(question); err != nil {
-		return 0, err
+		return 0, answer{}, err
 	}
-	answer := make([]byte, len(question))
-	if _, err := io.ReadFull(connection, answer); err != nil {
-		return 0, err
+	var found answer
+	if err := json.NewDecoder(connection).Decode(&found); err != nil {
+		return 0, answer{}, err
 	}
-	if !bytes.Equal(answer, question) {
-		return 0, errors.New("wrong answer")
+	if !bytes.Equal(found.Nonce, question) {
+		return 0, answer{}, errors.New("wrong answer")
 	}
-	return time.Since(began), nil
+	return time.Since(began), found, nil
 }
 
 func ping(address string, question []byte, timeout time.Duration) (time.Duration, error) {

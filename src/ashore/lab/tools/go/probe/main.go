@@ -4,9 +4,12 @@
 // a client that tries targets once, and one that keeps a flow running and
 // reports its longest hole.
 //
-//	probe serve -port 7000
+//	probe serve -port 7000 -name web-1
 //	probe check -timeout 1s tcp://10.244.1.3:7000 udp://[fd00::3]:7000 icmp://10.244.1.3
 //	probe flow -every 20ms -for 30s tcp://… udp://…      (ends early on SIGTERM)
+//
+// The server echoes what it gets; asked "who?" it tells its name and whom it
+// sees asking.
 //
 // check and flow print one JSON object a line; check exits 0 whether or not
 // a target answered, so that "no answer" is told from "couldn't ask".
@@ -27,6 +30,8 @@ type verdict struct {
 	Target string  `json:"target"`
 	OK     bool    `json:"ok"`
 	RTT    float64 `json:"rtt_ms"`
+	Server string  `json:"server,omitempty"`
+	SeenAs string  `json:"seen_as,omitempty"`
 	Error  string  `json:"error,omitempty"`
 }
 
@@ -38,8 +43,10 @@ func main() {
 	case "serve":
 		flags := flag.NewFlagSet("serve", flag.ExitOnError)
 		port := flags.Int("port", 7000, "TCP and UDP port to echo on, both families")
+		host, _ := os.Hostname()
+		name := flags.String("name", host, "who to say that this is")
 		_ = flags.Parse(os.Args[2:])
-		serve(*port)
+		serve(*port, *name)
 	case "check":
 		check(os.Args[2:])
 	case "flow":
@@ -83,16 +90,17 @@ func check(args []string) {
 func try(target string, timeout time.Duration, tries int) verdict {
 	v := verdict{Target: target}
 	for range tries {
-		rtt, err := once(target, timeout)
+		rtt, found, err := once(target, timeout)
 		if err != nil {
 			v.Error = err.Error()
 			continue
 		}
 		// A second question on a warm path gives the round trip; the first may have waited for a neighbour.
-		if again, err := once(target, timeout); err == nil && again < rtt {
+		if again, _, err := once(target, timeout); err == nil && again < rtt {
 			rtt = again
 		}
 		v.OK, v.RTT, v.Error = true, milliseconds(rtt), ""
+		v.Server, v.SeenAs = found.Name, found.SeenAs
 		break
 	}
 	return v
