@@ -8,12 +8,19 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from ashore.lab import tools as lab_tools
 
 TIERS = ("unit", "property", "conformance", "scenario", "integration", "interop", "typing", "e2e")
 ROOT = pathlib.Path(__file__).parent
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "ashore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # fmt: skip
+hypothesis.settings.load_profile("ashore")
 
 
 @dataclasses.dataclass(frozen=True)
