@@ -119,7 +119,7 @@ class Attach:
             network = await pod_network(self._around.pods, pod)
         plan = dpu_host.plan_pod(dpu_host.PodView(ifname=record.ifname, mtu=self._around.mtu(), network=network))
         with agent_metrics.phase("ADD", "netns"):
-            await self._around.kernel.move_in(record.pci, record.netns, link_settings(plan))
+            await self._around.kernel.move_in(record.pci, record.netns, link_settings(plan), likely=record.netdev)
         return plan
 
     async def _undo(self, request: cni.Request) -> None:

@@ -61,28 +61,38 @@ class VfPool:
 
     async def take(self, claim: Claim) -> records.Record:
         if record := self.store.of(claim.sandbox, claim.ifname):
+            if record.mac:
+                return record
+            # We died before we knew its MAC, so before anything was changed.
+            self.store.drop(record.pci)
+        missing: set[str] = set()
+        while True:
+            try:
+                pf, management = self._find()
+            except hardware.HardwareError as error:
+                raise cni.Failure(cni.NO_FREE_VF, f"ashore: {error}") from error
+            vf = _choose(claim, pf, [vf for vf in self._usable(pf, management) if vf.pci not in missing])
+            record = records.Record(
+                pci=vf.pci, pod_uid=claim.pod_uid, sandbox=claim.sandbox, netns=claim.netns, ifname=claim.ifname,
+                netdev=vf.netdev, pf_id=pf.number, vf_id=vf.index, namespace=claim.namespace, name=claim.name,
+            )  # fmt: skip
+            # Recorded before anything is awaited: two sandboxes never see the same VF free.
+            self.store.put(record)
+            try:
+                link = await self._kernel.set_alias(vf.netdev, vf.pci)
+            except netlink.LinkMissing:
+                # The NIC shows a netdev that has left this namespace a moment ago.
+                self.store.drop(vf.pci)
+                missing.add(vf.pci)
+                continue
+            record = msgspec.structs.replace(record, mac=link.mac)
+            self.store.put(record)
+            self._changed()
             return record
-        macs = {link.name: link.mac for link in await self._kernel.all_links()}
-        # From here to the record nothing is awaited: two sandboxes never see the same VF free.
-        try:
-            pf, management = self._find()
-        except hardware.HardwareError as error:
-            raise cni.Failure(cni.NO_FREE_VF, f"ashore: {error}") from error
-        vf = _choose(claim, pf, [vf for vf in self._usable(pf, management) if vf.netdev in macs])
-        record = records.Record(
-            pci=vf.pci, pod_uid=claim.pod_uid, sandbox=claim.sandbox, netns=claim.netns, ifname=claim.ifname,
-            netdev=vf.netdev, mac=macs[vf.netdev], pf_id=pf.number, vf_id=vf.index,
-            namespace=claim.namespace, name=claim.name,
-        )  # fmt: skip
-        self.store.put(record)
-        self._changed()
-        await self._kernel.set_alias(vf.netdev, vf.pci)
-        return record
 
     async def give_back(self, record: records.Record) -> None:
-        await self._kernel.move_back(
-            record.pci, record.netns, netlink.LinkSettings(name=record.netdev, mac=record.mac)
-        )  # fmt: skip
+        settings = netlink.LinkSettings(name=record.netdev, mac=record.mac)
+        await self._kernel.move_back(record.pci, record.netns, settings, likely=record.ifname)
         self.store.drop(record.pci)
         self._changed()
 

@@ -29,8 +29,10 @@ class Kernel(Protocol):
     async def configure(self, name: str, settings: links.LinkSettings) -> links.Link:
         """Make our link ``name`` (or the one that has the wanted name already) what it should be, and up."""
 
-    async def move_in(self, alias: str, netns: str, settings: links.LinkSettings) -> links.Link:
+    async def move_in(self, alias: str, netns: str, settings: links.LinkSettings, *, likely: str = "") -> links.Link:
         """Bring the device with that alias from our namespace into another and make it what it should be.
+
+        ``likely`` is the name under which it is probably found here, which spares looking at every link.
 
         Raises:
             NetnsMissing: nothing was moved.
@@ -38,14 +40,16 @@ class Kernel(Protocol):
             NameTaken: the namespace has another link of that name; the device is still there under a temporary one.
         """
 
-    async def move_back(self, alias: str, netns: str, settings: links.LinkSettings) -> bool:
+    async def move_back(self, alias: str, netns: str, settings: links.LinkSettings, *, likely: str = "") -> bool:
         """Bring the device with that alias back to our namespace, down, without addresses; gives whether it was there.
+
+        ``likely`` is the name under which it is probably found there.
 
         A namespace that is gone is fine: the kernel has brought a physical device back itself; it is put right here.
         """
 
-    async def set_alias(self, name: str, alias: str) -> None:
-        """Give our link the alias by which it is found in any namespace."""
+    async def set_alias(self, name: str, alias: str) -> links.Link:
+        """Give our link the alias by which it is found in any namespace; gives the link as it was. Raises LinkMissing."""
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         """Have a pair of links in our namespace; ``alias`` goes to the peer. Does nothing when ``name`` is there."""
@@ -81,20 +85,20 @@ class LinuxKernel:
     async def configure(self, name: str, settings: links.LinkSettings) -> links.Link:
         return await namespace.within("", functools.partial(_configure, name, settings))
 
-    async def move_in(self, alias: str, netns: str, settings: links.LinkSettings) -> links.Link:
+    async def move_in(self, alias: str, netns: str, settings: links.LinkSettings, *, likely: str = "") -> links.Link:
         with namespace.opened(netns) as target:
-            await namespace.within("", functools.partial(_send, alias, target))
+            await namespace.within("", functools.partial(_send, alias, target, likely))
         return await namespace.within(netns, functools.partial(_receive, alias, settings))
 
-    async def move_back(self, alias: str, netns: str, settings: links.LinkSettings) -> bool:
+    async def move_back(self, alias: str, netns: str, settings: links.LinkSettings, *, likely: str = "") -> bool:
         was_there = False
         with contextlib.suppress(links.NetnsMissing), namespace.opened(namespace.OURS) as home:
-            was_there = await namespace.within(netns, functools.partial(_send, alias, home))
+            was_there = await namespace.within(netns, functools.partial(_send, alias, home, likely))
         await namespace.within("", functools.partial(_rest, alias, settings))
         return was_there
 
-    async def set_alias(self, name: str, alias: str) -> None:
-        await namespace.within("", functools.partial(_set, name, {"ifalias": alias}))
+    async def set_alias(self, name: str, alias: str) -> links.Link:
+        return await namespace.within("", functools.partial(_set, name, {"ifalias": alias}))
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         await namespace.within("", functools.partial(_add_veth, name, peer, alias=alias, mtu=mtu))
@@ -143,24 +147,23 @@ async def _configure(name: str, settings: links.LinkSettings) -> links.Link:
         return await _put(session, link, settings)
 
 
-async def _send(alias: str, target: int) -> bool:
+async def _send(alias: str, target: int, likely: str) -> bool:
     """Move the device out of the calling thread's namespace under its temporary name; False when it isn't here.
 
     Its addresses, routes and neighbours end with the move: they belong to the namespace.
     """
     async with rtnl.open_session() as session:
-        link = await session.by_alias(alias)
+        link = await session.by_alias(alias, likely)
         if link is None:
             return False
-        if link.is_up:
-            await session.set(link, state="down")
+        # A link that is up is set down by the move itself.
         await session.set(link, ifname=links.temporary_name(alias), net_ns_fd=target)
         return True
 
 
 async def _receive(alias: str, settings: links.LinkSettings) -> links.Link:
     async with rtnl.open_session() as session:
-        link = await session.by_alias(alias)
+        link = await session.by_alias(alias, links.temporary_name(alias), settings.name)
         if link is None:
             raise links.LinkMissing(f"device {alias}: in neither namespace; was the NIC reset or the VF removed?")
         holder = await session.by_name(settings.name)
@@ -171,7 +174,7 @@ async def _receive(alias: str, settings: links.LinkSettings) -> links.Link:
 
 async def _rest(alias: str, settings: links.LinkSettings) -> None:
     async with rtnl.open_session() as session:
-        link = await session.by_alias(alias)
+        link = await session.by_alias(alias, links.temporary_name(alias), settings.name)
         if link is None:
             return
         if link.is_up:
@@ -195,28 +198,32 @@ def _changes(link: links.Link, settings: links.LinkSettings) -> dict[str, object
 
 async def _put(session: rtnl.Session, link: links.Link, settings: links.LinkSettings) -> links.Link:
     changes = _changes(link, settings)
-    if changes and link.is_up and not changes.keys() <= {"mtu"}:
+    was_up = link.is_up
+    if was_up and changes.keys() - {"mtu"}:
         # Neither name nor MAC can be changed on every driver while the link is up.
         await session.set(link, state="down")
+        was_up = False
+    rtnl.tune(link.name)
+    if not was_up:
+        changes["state"] = "up"
     if changes:
         await session.set(link, **changes)
     named = msgspec.structs.replace(link, name=settings.name)
-    rtnl.tune(settings.name)
-    if not link.is_up or changes.keys() - {"mtu"}:
-        await session.set(named, state="up")
     await session.put_addresses(named, settings.addresses)
-    await session.put_routes(named, settings.routes)
+    # A link that was down had no routes.
+    await session.put_routes(named, settings.routes, present=None if was_up else frozenset())
     return msgspec.structs.replace(
         named, is_up=True, mac=settings.mac or link.mac, mtu=settings.mtu or link.mtu
     )  # fmt: skip
 
 
-async def _set(name: str, changes: dict[str, object]) -> None:
+async def _set(name: str, changes: dict[str, object]) -> links.Link:
     async with rtnl.open_session() as session:
         link = await session.by_name(name)
         if link is None:
             raise links.LinkMissing(f"link {name}: not found")
         await session.set(link, **changes)
+        return link
 
 
 async def _set_up(name: str, mtu: int) -> None:

@@ -20,6 +20,7 @@ _MAIN_TABLE = 254
 _LINK_SCOPE = 253
 _UNICAST = 1
 _DUMP_TRIES = 5
+_OF_LINKS = frozenset({"IFLA_IFNAME", "IFLA_ADDRESS", "IFLA_MTU", "IFLA_LINKINFO", "IFLA_IFALIAS", "IFLA_PERM_ADDRESS"})
 
 
 @contextlib.asynccontextmanager
@@ -53,8 +54,12 @@ class Session:
             raise links.KernelRefused(f"link {name}: {error}", error.code) from error
         return _link(found[0]) if found else None
 
-    async def by_alias(self, alias: str) -> links.Link | None:
-        """The link that carries that alias."""
+    async def by_alias(self, alias: str, *likely: str) -> links.Link | None:
+        """The link that carries that alias; all links are looked at only if none of these names has it."""
+        for name in filter(None, likely):
+            link = await self.by_name(name)
+            if link is not None and link.alias == alias:
+                return link
         return next((link for link in await self.all() if link.alias == alias), None)
 
     async def set(self, link: links.Link, **changes: Any) -> None:
@@ -135,9 +140,12 @@ class Session:
                 return
             raise links.KernelRefused(f"link {link.name}: address {text}: {error}", error.code) from error
 
-    async def put_routes(self, link: links.Link, wanted: tuple[links.Route, ...]) -> None:
-        """Make the link's static routes exactly these."""
-        present = await self.routes(link)
+    async def put_routes(
+        self, link: links.Link, wanted: tuple[links.Route, ...], *, present: frozenset[links.Route] | None = None
+    ) -> None:
+        """Make the link's static routes exactly these; ``present`` where they are known."""
+        if present is None:
+            present = await self.routes(link)
         for route in sorted(present - set(wanted)):
             await self._route("del", link, route)
         for route in sorted(set(wanted) - present, key=lambda route: (bool(route.gateway), route)):
@@ -179,14 +187,20 @@ def _is_static(message: Any, index: int) -> bool:
 
 
 def _link(message: Any) -> links.Link:
-    info = message.get("linkinfo")
+    # In one go: the message's own lookup walks through all sixty attributes each time.
+    found = {entry[0]: entry for entry in message["attrs"] if entry[0] in _OF_LINKS}
+
+    def value(name: str) -> Any:
+        return found[name][1] if name in found else None
+
+    info = value("IFLA_LINKINFO")
     return links.Link(
         index=message["index"],
-        name=message.get("ifname") or "",
-        mac=Mac(message.get("address") or ""),
-        mtu=message.get("mtu") or 0,
+        name=value("IFLA_IFNAME") or "",
+        mac=Mac(value("IFLA_ADDRESS") or ""),
+        mtu=value("IFLA_MTU") or 0,
         is_up=bool(message["flags"] & _IFF_UP),
         kind=(info.get("kind") or "") if info else "",
-        alias=message.get("ifalias") or "",
-        permanent_mac=Mac(message.get("perm_address") or ""),
+        alias=value("IFLA_IFALIAS") or "",
+        permanent_mac=Mac(value("IFLA_PERM_ADDRESS") or ""),
     )

@@ -51,7 +51,10 @@ class FakeKernel:
             raise netlink.LinkMissing(f"link {name}: not found (nor {settings.name})")
         return self._put(HERE, found.link, settings)
 
-    async def move_in(self, alias: str, netns: str, settings: netlink.LinkSettings) -> netlink.Link:
+    async def move_in(
+        self, alias: str, netns: str, settings: netlink.LinkSettings, *, likely: str = ""
+    ) -> netlink.Link:
+        del likely
         self._maybe_refuse("move_in")
         inside = self._enter(netns)
         self._send(alias, HERE, netns)
@@ -62,16 +65,19 @@ class FakeKernel:
             raise netlink.NameTaken(f"device {alias}: the namespace has another link named {settings.name}")
         return self._put(netns, link, settings)
 
-    async def move_back(self, alias: str, netns: str, settings: netlink.LinkSettings) -> bool:
+    async def move_back(self, alias: str, netns: str, settings: netlink.LinkSettings, *, likely: str = "") -> bool:
+        del likely
         self._maybe_refuse("move_back")
         was_there = netns in self.namespaces and self._send(alias, netns, HERE)
         if link := self._by_alias(alias, HERE):
             self._put(HERE, link, msgspec.structs.replace(settings, addresses=(), routes=()), is_up=False)
         return was_there
 
-    async def set_alias(self, name: str, alias: str) -> None:
+    async def set_alias(self, name: str, alias: str) -> netlink.Link:
+        self._maybe_refuse("set_alias")
         seen = self._need(name)
         self.namespaces[HERE][name] = netlink.Observed(msgspec.structs.replace(seen.link, alias=alias))
+        return seen.link
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         self._maybe_refuse("add_veth")

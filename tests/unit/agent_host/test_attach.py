@@ -160,7 +160,7 @@ async def test_without_an_address_the_vf_goes_back(host: Host) -> None:
     assert (info.value.error.code, host.is_clean()) == (cni.NO_ADDRESS, True)
 
 
-@pytest.mark.parametrize("method", ["move_in", "all_links"])
+@pytest.mark.parametrize("method", ["move_in", "set_alias"])
 async def test_a_kernel_that_refuses_leaves_no_trace(host: Host, method: str) -> None:
     host.kernel.refusals[method] = netlink.KernelRefused("no", 16)
     with pytest.raises(cni.Failure) as info:
