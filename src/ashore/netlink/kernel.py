@@ -49,7 +49,7 @@ class Kernel(Protocol):
         """
 
     async def set_alias(self, name: str, alias: str) -> links.Link:
-        """Give our link the alias by which it is found in any namespace; gives the link as it was. Raises LinkMissing."""
+        """Give our link the alias by which it is found anywhere; gives the link as it was. Raises LinkMissing."""
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         """Have a pair of links in our namespace; ``alias`` goes to the peer. Does nothing when ``name`` is there."""
