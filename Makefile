@@ -18,6 +18,11 @@ help:
 
 bootstrap:
 	@PYTHON="$(PYTHON)" scripts/bootstrap
+	@$(MAKE) --no-print-directory -s $(BIN)/ashore-cni
+
+# Agents install it in place of the interpreted shim: 1 ms of CPU time for each pod instead of 25.
+$(BIN)/ashore-cni: src/ashore/cni/shim.c
+	gcc -std=c11 -O2 -Wall -Wextra -Werror -static -s -o $@ $<
 
 tools: bootstrap
 	@$(BIN)/ashore lab tools --brief

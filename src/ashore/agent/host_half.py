@@ -95,8 +95,14 @@ class HostHalf:
         await self._sources.pods.synced.wait()
         await self.node.ready.wait()
         given = self._given
-        install.install(given.cni_bin_dir, given.cni_conf_dir, given.state_dir / SOCKET)
-        log.info("cni-installed", bin_dir=str(given.cni_bin_dir), conf_dir=str(given.cni_conf_dir))
+        program = install.compiled()
+        install.install(given.cni_bin_dir, given.cni_conf_dir, given.state_dir / SOCKET, program=program)
+        log.info(
+            "cni-installed",
+            compiled=program is not None,
+            bin_dir=str(given.cni_bin_dir),
+            conf_dir=str(given.cni_conf_dir),
+        )
 
     def _tell(self, pod: objects.Pod, reason: str, message: str) -> None:
         """Publish an Event without making the runtime wait for it."""

@@ -13,20 +13,31 @@ PLUGIN = "ashore-cni"
 CONFLIST = "10-ashore.conflist"
 
 
-def install(bin_dir: Path, conf_dir: Path, socket: Path) -> None:
+def compiled() -> Path | None:
+    """The shim that was compiled from ``cni/shim.c`` and put beside our interpreter, if that was done."""
+    beside = Path(sys.executable).with_name(PLUGIN)
+    return beside if os.access(beside, os.X_OK) else None
+
+
+def install(bin_dir: Path, conf_dir: Path, socket: Path, *, program: Path | None = None) -> None:
     """Shim first, then the configuration that makes the runtime use it; each appears at once or not at all.
 
-    Both stay when the agent ends: a pod that starts meanwhile gets an error to try again, not another network.
+    ``program`` is a compiled shim; without one the shim is ``cni/shim.py``, run by our interpreter. What is installed
+    stays when the agent ends: a pod that starts meanwhile gets an error to try again, not another network.
     """
-    interpreter = os.path.realpath(sys.executable)
-    source = (Path(__file__).parent.parent / "cni" / "shim.py").read_text(encoding="utf-8")
-    _put(bin_dir / PLUGIN, f"#!{interpreter} -IS\n{source}".encode(), 0o755)
+    _put(bin_dir / PLUGIN, program.read_bytes() if program else _interpreted(), 0o755)
     conflist = {
         "cniVersion": cni.CNI_VERSION,
         "name": "ashore",
         "plugins": [{"type": PLUGIN, "socket": str(socket)}],
     }
     _put(conf_dir / CONFLIST, msgspec.json.format(msgspec.json.encode(conflist)) + b"\n", 0o644)
+
+
+def _interpreted() -> bytes:
+    interpreter = os.path.realpath(sys.executable)
+    source = (Path(__file__).parent.parent / "cni" / "shim.py").read_text(encoding="utf-8")
+    return f"#!{interpreter} -IS\n{source}".encode()
 
 
 def _put(path: Path, content: bytes, mode: int) -> None:

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -24,18 +25,33 @@ class Outcome(NamedTuple):
     errors: str
 
 
+def build(to: Path, *options: str) -> Path:
+    """The shim in C, compiled as the Makefile does it."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc here")
+    source = Path(shim.__file__).with_name("shim.c")
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    command = ["gcc", "-std=c11", "-O2", *warnings, "-static", *options, "-o", str(to), str(source)]
+    subprocess.run(command, check=True)
+    return to
+
+
 class Runtime:
     """Executes the plugin as containerd does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Path | None = None) -> None:
         self.socket = folder / "cni.sock"
-        install.install(folder / "bin", folder / "net.d", self.socket)
+        self.is_compiled = program is not None
+        install.install(folder / "bin", folder / "net.d", self.socket, program=program)
         self.plugin = folder / "bin" / install.PLUGIN
         conflist = json.loads((folder / "net.d" / install.CONFLIST).read_text())
         self.config = {"cniVersion": conflist["cniVersion"], "name": conflist["name"], **conflist["plugins"][0]}
 
     def hurry(self) -> None:
         """Make the shim's deadlines short, so that a hang needn't be sat out."""
+        if self.is_compiled:
+            build(self.plugin, "-DADD_MS=200", "-DOTHER_MS=200", "-DGRACE_MS=100")
+            return
         text = self.plugin.read_text()
         short = text.replace('{"ADD": 30.0}', '{"ADD": 0.2}').replace(
             "OTHER_DEADLINE_S = 10.0", "OTHER_DEADLINE_S = 0.2"
@@ -58,9 +74,16 @@ class Runtime:
         return Outcome(process.returncode or 0, json.loads(output) if output else None, errors.decode())
 
 
-@pytest.fixture
-def runtime(tmp_path: Path) -> Runtime:
-    return Runtime(tmp_path)
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("shim") / install.PLUGIN)
+
+
+@pytest.fixture(params=["interpreted", "compiled"])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
+    """A runtime with each of the two shims."""
+    program = request.getfixturevalue("compiled") if request.param == "compiled" else None
+    return Runtime(tmp_path, program)
 
 
 @asynccontextmanager
@@ -148,12 +171,20 @@ async def test_a_bug_in_the_agent_is_an_error_object_too(runtime: Runtime) -> No
         (b"\xff\xfe", cni.DECODE_FAILURE),
         (b"{} {}", cni.DECODE_FAILURE),
         (b'{"a":' * 100_000, cni.DECODE_FAILURE),
+        (b'{"a":1,}', cni.DECODE_FAILURE),
+        (b'{"a":01}', cni.DECODE_FAILURE),
+        (b'{"a":"\x01"}', cni.DECODE_FAILURE),
+        (b'{"a":"\\u12g4"}', cni.DECODE_FAILURE),
+        (b'{"a" 1}', cni.DECODE_FAILURE),
+        (b'"text"', cni.DECODE_FAILURE),
         (b" " * (shim.MAX_BYTES + 1), cni.DECODE_FAILURE),
         (b'{"cniVersion":"0.1.0"}', cni.INCOMPATIBLE_VERSION),
         (b'{"cniVersion":["1.0.0"]}', cni.INCOMPATIBLE_VERSION),
         (b'{"cniVersion":"1.0.0","socket":7}', cni.INVALID_CONFIG),
         (b'{"cniVersion":"1.0.0","socket":"relative"}', cni.INVALID_CONFIG),
+        (b'{"cniVersion":"1.0.0","socket":"%s"}' % (b"/" * 108), cni.INVALID_CONFIG),
         (b'{"cniVersion":"1.0.0","socket":"/nowhere/cni.sock"}', cni.AGENT_UNREACHABLE),
+        (b'{"socket":1,"a":[{},[1e3,-0.5,null,true]],"socket":"\\/nowhere"}', cni.AGENT_UNREACHABLE),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -265,7 +296,8 @@ def test_the_shim_and_the_agent_agree_on_numbers() -> None:
     )  # fmt: skip
 
 
-def test_the_shim_imports_little_until_something_is_wrong(runtime: Runtime) -> None:
+def test_the_shim_imports_little_until_something_is_wrong(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path)
     probe = (
         "import sys; exec(open(sys.argv[1]).read(), {'__name__': 'shim'});"
         "print(sorted({'json', 're', 'socket'} & set(sys.modules)))"
