@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from ashore import kube, netlink
-from ashore.agent import agent_metrics, devices, peer, records, results
+from ashore.agent import admission, agent_metrics, checks, devices, peer, records, results
 from ashore.api import annotations, cni, names
 from ashore.kube import objects
 from ashore.wiring import dpu_host
@@ -17,6 +17,8 @@ from ashore.wiring import dpu_host
 log = structlog.get_logger(__name__)
 POD_LIMIT_S = 5.0
 ADDRESS_LIMIT_S = 20.0
+CHECK_LIMIT_S = 1.0
+"""A pod that runs has its addresses; there is nothing to wait for."""
 MIRROR = "kubernetes.io/config.mirror"
 """By which UID the runtime knows a static pod, on the pod that stands for it in the API under a UID of its own
 (the kubelet's ConfigMirrorAnnotationKey)."""
@@ -34,7 +36,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[objects.Pod, str, str], None] = lambda _pod, _reason, _message: None
 
 
-async def pod_network(pods: kube.Informer[objects.Pod], pod: objects.Pod) -> annotations.PodNetwork:
+async def pod_network(
+    pods: kube.Informer[objects.Pod], pod: objects.Pod, *, limit_s: float = ADDRESS_LIMIT_S
+) -> annotations.PodNetwork:
     """The pod's addresses, as soon as the controller has given them. Raises cni.Failure."""
     key, uid = kube.key_of(pod), pod.metadata.uid
 
@@ -42,9 +46,9 @@ async def pod_network(pods: kube.Informer[objects.Pod], pod: objects.Pod) -> ann
         return now is None or now.metadata.uid != uid or annotations.POD_NETWORKS in now.metadata.annotations
 
     try:
-        now = await pods.wait_for(key, is_told, timeout_s=ADDRESS_LIMIT_S)
+        now = await pods.wait_for(key, is_told, timeout_s=limit_s)
     except TimeoutError as error:
-        text = f"ashore: pod {key} has no address after {ADDRESS_LIMIT_S:g} s; is ashore-controller running?"
+        text = f"ashore: pod {key} has no address after {limit_s:g} s; is ashore-controller running?"
         raise cni.Failure(cni.NO_ADDRESS, text) from error
     if now is None or now.metadata.uid != uid:
         raise cni.Failure(cni.POD_NOT_FOUND, f"ashore: pod {key} with UID {uid} is gone")
@@ -61,6 +65,7 @@ class Attach:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
+        self._adding: set[str] = set()
 
     async def handle(self, request: cni.Request) -> dict[str, Any]:
         """The result of a request. Raises cni.Failure."""
@@ -82,11 +87,15 @@ class Attach:
     async def add(self, request: cni.Request) -> dict[str, Any]:
         """Attach a pod. What was done is undone where it fails."""
         pod = await self._pod(results.read_sandbox(request))
+        self._adding.add(request.container_id)
         try:
+            admission.refuse(pod)
             return await self._attach(request, pod)
         except cni.Failure as failure:
             self._around.tell(pod, _EVENTS.get(failure.error.code, "NetworkNotReady"), failure.error.msg)
             raise
+        finally:
+            self._adding.discard(request.container_id)
 
     async def _attach(self, request: cni.Request, pod: objects.Pod) -> dict[str, Any]:
         around = self._around
@@ -99,9 +108,8 @@ class Attach:
         claim = devices.Claim(
             namespace=pod.metadata.namespace, name=pod.metadata.name, pod_uid=pod.metadata.uid,
             sandbox=request.container_id, netns=request.netns, ifname=request.ifname, mtu=around.mtu(),
-            device_id=str(request.config.get("deviceID") or ""),
+            device_id=results.read_device(request.config),
         )  # fmt: skip
-        record = None
         try:
             with agent_metrics.phase("ADD", "device"):
                 record = await around.devices.take(claim)
@@ -112,14 +120,14 @@ class Attach:
         except (cni.Failure, asyncio.CancelledError, TimeoutError):
             await self._undo(request)
             raise
-        return results.added(request, plan)
+        return results.added(request, plan, record)
 
     async def _wire(self, pod: objects.Pod, record: records.Record) -> dpu_host.LinkPlan:
         with agent_metrics.phase("ADD", "address"):
             network = await pod_network(self._around.pods, pod)
         plan = dpu_host.plan_pod(dpu_host.PodView(ifname=record.ifname, mtu=self._around.mtu(), network=network))
         with agent_metrics.phase("ADD", "netns"):
-            await self._around.kernel.move_in(record.pci, record.netns, link_settings(plan), likely=record.netdev)
+            await self._around.devices.bring(record, link_settings(plan))
         return plan
 
     async def _undo(self, request: cni.Request) -> None:
@@ -146,32 +154,49 @@ class Attach:
             raise _failure(error) from error
 
     async def check(self, request: cni.Request) -> None:
-        """Compare what is with what was promised. Raises cni.Failure."""
-        pod = await self._pod(results.read_sandbox(request))
-        record = self._around.devices.store.of(request.container_id, request.ifname)
+        """Compare what is with what was promised. Raises cni.Failure, with every difference in its text."""
+        around, sandbox = self._around, results.read_sandbox(request)
+        record = around.devices.store.of(request.container_id, request.ifname)
         if record is None:
-            raise cni.Failure(cni.UNKNOWN_CONTAINER, f"ashore: sandbox {request.container_id} has no interface here")
-        network = await pod_network(self._around.pods, pod)
-        plan = dpu_host.plan_pod(dpu_host.PodView(ifname=record.ifname, mtu=self._around.mtu(), network=network))
+            text = f"ashore: sandbox {request.container_id} has no {request.ifname} here; {checks.RECREATE}"
+            raise cni.Failure(cni.UNKNOWN_CONTAINER, text)
+        pod = await self._pod(sandbox)
+        wrong = [await around.peer.damage(pod, record), around.devices.damage(record)]
+        if record.pod_uid != pod.metadata.uid:
+            told = f"{record.namespace}/{record.name} (UID {record.pod_uid})"
+            wrong.append(f"device {record.pci} is recorded for pod {told}; {checks.RECREATE}")
+        network = await pod_network(around.pods, pod, limit_s=CHECK_LIMIT_S)
+        plan = dpu_host.plan_pod(dpu_host.PodView(ifname=record.ifname, mtu=around.mtu(), network=network))
+        netns = request.netns or record.netns
         try:
-            seen = await self._around.kernel.observe(record.ifname, request.netns or record.netns)
+            if record.has_netdev:
+                wrong += checks.link(await around.kernel.observe(record.ifname, netns), record, plan)
         except netlink.NetlinkError as error:
             raise _failure(error) from error
-        wrong = _differences(seen, record, plan)
-        if wrong:
-            raise cni.Failure(
-                cni.CHECK_FAILED, f"ashore: {record.ifname} of pod {kube.key_of(pod)}: {'; '.join(wrong)}"
-            )
+        wrong += checks.previous(request.config, netns, plan)
+        if found := "; ".join(filter(None, wrong)):
+            raise cni.Failure(cni.CHECK_FAILED, f"ashore: {record.ifname} of pod {kube.key_of(pod)}: {found}")
 
     async def collect(self, config: dict[str, Any]) -> None:
-        """Detach everything that the runtime doesn't list. Raises cni.Failure."""
-        listed = config.get("cni.dev/valid-attachments")
-        if not isinstance(listed, list):
-            raise cni.Failure(cni.INVALID_CONFIG, "ashore: GC without a list cni.dev/valid-attachments")
-        valid = {(entry.get("containerID"), entry.get("ifname")) for entry in listed if isinstance(entry, dict)}
-        for record in tuple(self._around.devices.store.by_device.values()):
-            if (record.sandbox, record.ifname) not in valid:
+        """Detach everything that the runtime doesn't list; what can't be, doesn't keep the rest. Raises cni.Failure."""
+        valid, store = results.read_valid(config), self._around.devices.store
+        failures = []
+        for record in tuple(store.by_device.values()):
+            # A sandbox whose ADD is under way can't be on the list yet.
+            if (record.sandbox, record.ifname) in valid or record.sandbox in self._adding:
+                continue
+            log.info("attachment-collected", device=record.pci, pod=f"{record.namespace}/{record.name}")
+            try:
                 await self.delete(record.sandbox, record.ifname)
+            except cni.Failure as failure:
+                failures.append(failure.error.msg)
+        known = {record.sandbox for record in store.by_device.values()} | self._adding
+        try:
+            await self._around.peer.collect(known | {sandbox for sandbox, _ in valid})
+        except cni.Failure as failure:
+            failures.append(failure.error.msg)
+        if failures:
+            raise cni.Failure(cni.TRY_AGAIN, f"ashore: GC left {len(failures)} behind: {'; '.join(failures)[:400]}")
 
     def status(self) -> None:
         """Raises cni.Failure when no ADD could be served; a dead DPU isn't meant, it fails each ADD with its reason."""
@@ -200,6 +225,9 @@ _EVENTS = {
     cni.DPU_DOWN: "DPUDown",
     cni.NO_FREE_VF: "NoFreeVF",
     cni.NO_ADDRESS: "NoAddress",
+    cni.WRONG_DEVICE: "WrongDevice",
+    cni.HOST_PORT: "HostPortNotServed",
+    cni.BAD_BANDWIDTH: "BadBandwidth",
 }
 
 
@@ -224,16 +252,6 @@ async def _both(one: Coroutine[Any, Any, dpu_host.LinkPlan], other: Coroutine[An
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _differences(seen: netlink.Observed | None, record: records.Record, plan: dpu_host.LinkPlan) -> list[str]:
-    if seen is None or seen.link.alias != record.pci:
-        return [f"device {record.pci} isn't there"]
-    wrong = [] if seen.link.is_up else ["is down"]
-    if seen.link.mac != plan.mac:
-        wrong.append(f"MAC is {seen.link.mac}, not {plan.mac}")
-    wrong += [f"address {text} is missing" for text in plan.addresses if text not in seen.addresses]
-    return wrong + [f"route to {r.dest} is missing" for r in plan.routes if r.dest not in {s.dest for s in seen.routes}]
 
 
 def _failure(error: netlink.NetlinkError) -> cni.Failure:

@@ -3,14 +3,18 @@
 # ruff: noqa: D102 (what the pools do is told by the protocol)
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from ashore import hardware, netlink
 from ashore.agent import records
 from ashore.api import cni
+
+log = structlog.get_logger(__name__)
+_NO_MAC = "00:00:00:00:00:00"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,18 +38,27 @@ class Devices(Protocol):
     async def take(self, claim: Claim) -> records.Record:
         """A device, recorded; the same one again for the same sandbox. Raises cni.Failure."""
 
+    async def bring(self, record: records.Record, settings: netlink.LinkSettings) -> None:
+        """Into the sandbox, as it should be there. Idempotent. Raises netlink.NetlinkError."""
+
     async def give_back(self, record: records.Record) -> None:
         """Out of the sandbox and free again. Idempotent. Raises netlink.NetlinkError."""
+
+    def damage(self, record: records.Record) -> str:
+        """What is wrong with a device in use, whatever its link shows; "" for nothing."""
 
     def problem(self) -> str:
         """Why no device can be given at all, "" when devices are there (all may be in use)."""
 
     def free(self) -> int | None:
-        """How many are left; None: no limit."""
+        """How many are left for pods that name none; None: that isn't what limits this node."""
 
 
 class VfPool:
-    """The PF's VFs but the management port's. ``find`` reads them anew: (PF, the management VF's PCI address)."""
+    """The PF's VFs but the management port's. ``find`` reads them anew: (PF, the management VF's PCI address).
+
+    VFs whose numbers are in one of ``others`` are a device plugin's to hand out: they go to pods that name them alone.
+    """
 
     def __init__(
         self,
@@ -53,25 +66,27 @@ class VfPool:
         kernel: netlink.Kernel,
         store: records.Records,
         changed: Callable[[], None] = lambda: None,
+        *,
+        others: Sequence[Container[int]] = (),
     ) -> None:
         self._find = find
         self._kernel = kernel
         self._changed = changed
+        self._others = others
         self.store = store
 
     async def take(self, claim: Claim) -> records.Record:
         if record := self.store.of(claim.sandbox, claim.ifname):
-            if record.mac:
+            if claim.device_id not in ("", record.pci):
+                text = f"device {claim.device_id} is asked for, but this sandbox has {record.pci}; recreate the pod"
+                raise _failure(claim, cni.WRONG_DEVICE, text)
+            if record.mac or not record.has_netdev:
                 return record
             # We died before we knew its MAC, so before anything was changed.
             self.store.drop(record.pci)
         missing: set[str] = set()
         while True:
-            try:
-                pf, management = self._find()
-            except hardware.HardwareError as error:
-                raise cni.Failure(cni.NO_FREE_VF, f"ashore: {error}") from error
-            vf = _choose(claim, pf, [vf for vf in self._usable(pf, management) if vf.pci not in missing])
+            pf, vf = self._choose(claim, missing)
             record = records.Record(
                 pci=vf.pci, pod_uid=claim.pod_uid, sandbox=claim.sandbox, netns=claim.netns, ifname=claim.ifname,
                 netdev=vf.netdev, pf_id=pf.number, vf_id=vf.index, namespace=claim.namespace, name=claim.name,
@@ -79,22 +94,49 @@ class VfPool:
             # Recorded before anything is awaited: two sandboxes never see the same VF free.
             self.store.put(record)
             try:
-                link = await self._kernel.set_alias(vf.netdev, vf.pci)
+                if record.has_netdev:
+                    link = await self._kernel.set_alias(vf.netdev, vf.pci)
+                    record = msgspec.structs.replace(record, mac=link.mac)
+                    self.store.put(record)
             except netlink.LinkMissing:
                 # The NIC shows a netdev that has left this namespace a moment ago.
                 self.store.drop(vf.pci)
                 missing.add(vf.pci)
                 continue
-            record = msgspec.structs.replace(record, mac=link.mac)
-            self.store.put(record)
             self._changed()
             return record
 
+    async def bring(self, record: records.Record, settings: netlink.LinkSettings) -> None:
+        if record.has_netdev:
+            await self._kernel.move_in(record.pci, record.netns, settings, likely=record.netdev)
+        elif not await self._set_mac(record, settings.mac):
+            # OVN drops what has another source, so whoever drives the VF has to use the pod's MAC by itself.
+            log.warning("vf-mac-not-set", device=record.pci, pod=f"{record.namespace}/{record.name}", mac=settings.mac)
+
     async def give_back(self, record: records.Record) -> None:
-        settings = netlink.LinkSettings(name=record.netdev, mac=record.mac)
-        await self._kernel.move_back(record.pci, record.netns, settings, likely=record.ifname)
-        self.store.drop(record.pci)
-        self._changed()
+        if not self._holds(record):
+            # It was given back meanwhile (a DEL and a sweep at once), and may be another sandbox's by now.
+            return
+        if record.has_netdev:
+            settings = netlink.LinkSettings(name=record.netdev, mac=record.mac)
+            await self._kernel.move_back(record.pci, record.netns, settings, likely=record.ifname)
+        else:
+            await self._set_mac(record, _NO_MAC)
+        if self._holds(record):
+            self.store.drop(record.pci)
+            self._changed()
+
+    def damage(self, record: records.Record) -> str:
+        try:
+            pf, _ = self._find()
+        except hardware.HardwareError as error:
+            return str(error)
+        vf = pf.vf(record.pci)
+        if vf is None:
+            return f"VF {record.pci} isn't there any more; was sriov_numvfs changed? recreate the pod"
+        if not record.has_netdev and not vf.is_vfio:
+            return f"VF {record.pci} has driver {vf.driver or 'none'}, not vfio-pci; bind it again or recreate the pod"
+        return ""
 
     def problem(self) -> str:
         try:
@@ -105,30 +147,75 @@ class VfPool:
 
     def free(self) -> int | None:
         try:
-            return len(self._usable(*self._find()))
+            pf, management = self._find()
         except hardware.HardwareError:
             return 0
+        return len(self._usable(pf, management)) if self._own(pf, management) else None
+
+    def _own(self, pf: hardware.Pf, management: str) -> list[hardware.Vf]:
+        """What pods get that name no device, in use or not."""
+        return [vf for vf in pf.vfs if vf.pci != management and not any(vf.index in each for each in self._others)]
 
     def _usable(self, pf: hardware.Pf, management: str) -> list[hardware.Vf]:
         taken = self.store.by_device
-        return [vf for vf in pf.vfs if vf.netdev and vf.pci != management and vf.pci not in taken]
+        return [vf for vf in self._own(pf, management) if vf.netdev and vf.pci not in taken]
+
+    def _holds(self, record: records.Record) -> bool:
+        held = self.store.by_device.get(record.pci)
+        return held is not None and (held.sandbox, held.ifname) == (record.sandbox, record.ifname)
+
+    def _choose(self, claim: Claim, missing: Container[str]) -> tuple[hardware.Pf, hardware.Vf]:
+        try:
+            pf, management = self._find()
+        except hardware.HardwareError as error:
+            raise cni.Failure(cni.NO_FREE_VF, f"ashore: {error}") from error
+        if claim.device_id:
+            return pf, self._named(claim, pf, management, missing)
+        found = next((vf for vf in self._usable(pf, management) if vf.pci not in missing), None)
+        if found is None:
+            raise _failure(claim, cni.NO_FREE_VF, _exhausted(pf, self._own(pf, management)))
+        return pf, found
+
+    async def _set_mac(self, record: records.Record, mac: str) -> bool:
+        try:
+            pf, _ = self._find()
+        except hardware.HardwareError as error:
+            raise netlink.LinkMissing(f"VF {record.pci}: {error}") from error
+        return await self._kernel.set_vf_mac(pf.netdev, record.vf_id, mac)
+
+    def _named(self, claim: Claim, pf: hardware.Pf, management: str, missing: Container[str]) -> hardware.Vf:
+        device, owner = claim.device_id, self.store.by_device.get(claim.device_id)
+        vf = pf.vf(device)
+        if vf is None:
+            text = f"device {device} isn't a VF of {pf.netdev or 'PF'} ({pf.pci}); the resource must hold its VFs only"
+            raise _failure(claim, cni.WRONG_DEVICE, text)
+        if device == management:
+            text = f"device {device} is this node's management port; take it out of the device plugin's resource"
+            raise _failure(claim, cni.WRONG_DEVICE, text)
+        if owner is not None:
+            text = (
+                f"device {device} is in use by pod {owner.namespace}/{owner.name}; name the VFs that a device plugin "
+                "hands out in --device-plugin-vfs"
+            )
+            raise _failure(claim, cni.NO_FREE_VF, text)
+        if not (vf.netdev or vf.is_vfio) or device in missing:
+            text = (
+                f"device {device} has no netdev on this host (driver: {vf.driver or 'none'}): it is in another "
+                "namespace, or neither its network driver nor vfio-pci is bound"
+            )
+            raise _failure(claim, cni.WRONG_DEVICE, text)
+        return vf
 
 
-def _choose(claim: Claim, pf: hardware.Pf, usable: list[hardware.Vf]) -> hardware.Vf:
-    if claim.device_id:
-        if found := next((vf for vf in usable if vf.pci == claim.device_id), None):
-            return found
-        known = "is in use" if pf.vf(claim.device_id) else f"isn't a VF of {pf.pci}"
-        raise cni.Failure(
-            cni.NO_FREE_VF, f"ashore: pod {claim.namespace}/{claim.name}: device {claim.device_id} {known}"
-        )
-    if not usable:
-        raise cni.Failure(
-            cni.NO_FREE_VF,
-            f"ashore: pod {claim.namespace}/{claim.name}: all {len(pf.vfs)} VFs of {pf.netdev or pf.pci} are in use; "
-            "remove pods from this node or raise sriov_numvfs",
-        )
-    return usable[0]
+def _exhausted(pf: hardware.Pf, own: Sequence[hardware.Vf]) -> str:
+    name = pf.netdev or pf.pci
+    if not own:
+        return f"all VFs of {name} are a device plugin's (--device-plugin-vfs); request its resource in the pod"
+    return f"all {len(pf.vfs)} VFs of {name} are in use; remove pods from this node or raise sriov_numvfs"
+
+
+def _failure(claim: Claim, code: int, text: str) -> cni.Failure:
+    return cni.Failure(code, f"ashore: pod {claim.namespace}/{claim.name}: {text}")
 
 
 class VethPool:
@@ -139,6 +226,9 @@ class VethPool:
         self.store = store
 
     async def take(self, claim: Claim) -> records.Record:
+        if claim.device_id:
+            text = f"device {claim.device_id} is asked for, and this node gives veths; keep the resource off such nodes"
+            raise _failure(claim, cni.WRONG_DEVICE, text)
         if record := self.store.of(claim.sandbox, claim.ifname):
             # A crash may have come between record and pair.
             await self._kernel.add_veth(record.representor, record.netdev, alias=record.pci, mtu=claim.mtu)
@@ -153,9 +243,16 @@ class VethPool:
         await self._kernel.add_veth(record.representor, record.netdev, alias=record.pci, mtu=claim.mtu)
         return record
 
+    async def bring(self, record: records.Record, settings: netlink.LinkSettings) -> None:
+        await self._kernel.move_in(record.pci, record.netns, settings, likely=record.netdev)
+
     async def give_back(self, record: records.Record) -> None:
         await self._kernel.delete(record.representor)
         self.store.drop(record.pci)
+
+    def damage(self, record: records.Record) -> str:
+        del record
+        return ""
 
     def problem(self) -> str:
         return ""

@@ -43,7 +43,7 @@ async def _dpu_host(given: settings.Settings, api: kube.Client, check: Checks) -
     def count_changed() -> None:
         half.node.look_soon()
 
-    pool = devices.VfPool(management.find, kernel, store, count_changed)
+    pool = devices.VfPool(management.find, kernel, store, count_changed, others=given.device_plugin_vfs)
     remote = peer.RemotePeer(sources.pods, api, watch.problem)
     half = host_half.HostHalf(given, sources, kernel, host_half.Parts(management, pool, remote))
     check("host", half.gate)

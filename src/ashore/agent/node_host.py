@@ -12,7 +12,7 @@ import structlog
 
 from ashore import hardware, kube, netlink, runtime
 from ashore.agent import attach, devices, records
-from ashore.api import annotations, config, names, net
+from ashore.api import annotations, cni, config, names, net
 from ashore.kube import objects
 from ashore.wiring import dpu_host
 
@@ -196,15 +196,15 @@ class NodeHost:
 
     async def _annotate(self, node: objects.Node, device: Management, host: netlink.Observed | None) -> None:
         cidrs = sorted(host.addresses) if host else []
-        wanted = {
+        wanted: dict[str, str | None] = {
             annotations.NODE_MGMT_PORT: annotations.encode_management_port({names.DEFAULT_NETWORK: device.port}),
             annotations.HOST_CIDRS: annotations.encode_string_list(cidrs),
         }
         if cidrs:
             wanted[annotations.PRIMARY_DPU_HOST_ADDR] = annotations.encode_host_address(_primary(node, cidrs))
         free = self._pool().free()
-        if free is not None:
-            wanted[annotations.FREE_VFS] = str(free)
+        # None drops the count: VFs that a device plugin hands out are counted by the kubelet.
+        wanted[annotations.FREE_VFS] = None if free is None else str(free)
         changes = {key: value for key, value in wanted.items() if node.metadata.annotations.get(key) != value}
         if not changes:
             return
@@ -240,10 +240,19 @@ def _told_device(node: objects.Node) -> str:
 
 
 async def sweep(around: attach.Surroundings, served: attach.Attach) -> None:
-    """Give back what belongs to sandboxes that are gone without a DEL: their namespaces don't exist any more."""
+    """Give back what belongs to sandboxes that are gone without a DEL: their namespaces don't exist any more.
+
+    Raises runtime.Retry for what can't be given back now; the rest is.
+    """
     stale: list[records.Record] = [
         record for record in around.devices.store.by_device.values() if not around.kernel.has_netns(record.netns)
     ]
+    failures = []
     for record in stale:
         log.info("device-reclaimed", device=record.pci, pod=f"{record.namespace}/{record.name}")
-        await served.delete(record.sandbox, record.ifname)
+        try:
+            await served.delete(record.sandbox, record.ifname)
+        except cni.Failure as failure:
+            failures.append(failure.error.msg)
+    if failures:
+        raise runtime.Retry(RETRY_S, f"{len(failures)} devices of gone sandboxes not given back: {failures[0]}")

@@ -2,7 +2,7 @@
 """The half with OVS as the host half sees it: behind annotations (a DPU) or in this process (a full node)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import structlog
@@ -26,6 +26,12 @@ class Peer(Protocol):
 
     async def disconnect(self, record: records.Record) -> None:
         """Nothing of this very sandbox stays; another sandbox's is left alone. Idempotent. Raises cni.Failure."""
+
+    async def damage(self, pod: objects.Pod, record: records.Record) -> str:
+        """Why packets of a connected pod may not flow, "" when they do. Nothing is waited for."""
+
+    async def collect(self, keep: Collection[str]) -> None:
+        """Nothing stays of sandboxes other than these. Raises cni.Failure."""
 
     def problem(self) -> str:
         """Why nothing can be connected now, "" when it can."""
@@ -154,6 +160,34 @@ class RemotePeer:
         if told:
             del self._told[record.pod_uid]
 
+    async def damage(self, pod: objects.Pod, record: records.Record) -> str:
+        """What the DPU says about this sandbox, and whether it was told of it."""
+        told = _details(pod).get(names.DEFAULT_NETWORK)
+        if told is None or told.sandbox_id != record.sandbox:
+            return f"annotation {annotations.CONNECTION_DETAILS} doesn't name its sandbox; recreate the pod"
+        if problem := self.problem():
+            return f"nothing is known of its representor: {problem}"
+        status = dpu_claims.status_of(pod).get(names.DEFAULT_NETWORK)
+        if status is None or status.sandbox_id not in ("", record.sandbox):
+            return f"the DPU doesn't say that VF {record.vf_id} is connected; see its agent's log"
+        if status.status != annotations.READY:
+            return f"the DPU has disconnected it: {status.reason or 'no reason given'}"
+        return ""
+
+    async def collect(self, keep: Collection[str]) -> None:
+        """Details of a sandbox that nobody knows are taken back: they hold a VF on the DPU."""
+        for key, pod in list(self._pods.store.items()):
+            details = _details(pod)
+            told = details.get(names.DEFAULT_NETWORK)
+            if told is None or told.sandbox_id in keep:
+                continue
+            log.info("details-collected", pod=str(key), sandbox=told.sandbox_id)
+            record = records.Record(
+                pci="", pod_uid=pod.metadata.uid, sandbox=told.sandbox_id, netns="", ifname="", netdev="",
+                namespace=key.namespace, name=key.name,
+            )  # fmt: skip
+            await self._take_back(record, details)
+
     async def _take_back(self, record: records.Record, details: dict[str, annotations.ConnectionDetails]) -> None:
         rest = {network: entry for network, entry in details.items() if network != names.DEFAULT_NETWORK}
         await self._patch(record, {annotations.CONNECTION_DETAILS: annotations.encode_details(rest) if rest else None})
@@ -204,6 +238,22 @@ class LocalPeer:
             await self._plugger.unplug(record.pod_uid, record.sandbox)
         except seam.PlugError as error:
             raise cni.Failure(cni.TRY_AGAIN, f"ashore: {record.representor}: not unplugged: {error}") from error
+
+    async def damage(self, pod: objects.Pod, record: records.Record) -> str:
+        """What OVS and OVN say about the port."""
+        del pod
+        return self.problem() or self._plugger.damage(record.pod_uid, record.sandbox)
+
+    async def collect(self, keep: Collection[str]) -> None:
+        """Ports of other sandboxes are unplugged."""
+        for uid, sandbox in self._plugger.sandboxes():
+            if sandbox in keep:
+                continue
+            log.info("port-collected", sandbox=sandbox)
+            try:
+                await self._plugger.unplug(uid, sandbox)
+            except seam.PlugError as error:
+                raise cni.Failure(cni.TRY_AGAIN, f"ashore: sandbox {sandbox}: not unplugged: {error}") from error
 
 
 def _details(pod: objects.Pod) -> dict[str, annotations.ConnectionDetails]:

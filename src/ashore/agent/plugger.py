@@ -118,6 +118,19 @@ class Plugger:
         if ops:
             agent_metrics.PHASE_SECONDS.labels("ADD", "wire").observe(time.perf_counter() - began)
 
+    def sandboxes(self) -> tuple[tuple[str, str], ...]:
+        """Pods' ports: (pod's UID, sandbox)."""
+        return tuple((port.pod_uid, port.sandbox) for port in self.ports() if port.pod_uid)
+
+    def damage(self, pod_uid: str, sandbox: str) -> str:
+        """Why packets of this very sandbox's port don't flow, "" when they do."""
+        port = next((port for port in self.ports() if (port.pod_uid, port.sandbox) == (pod_uid, sandbox)), None)
+        if port is None:
+            return "its port isn't on br-int; recreate the pod"
+        if port.error:
+            return f"OVS can't use its representor {port.name}: {port.error}"
+        return "" if port.is_installed else f"OVN hasn't installed its port {port.name}; is ovn-controller running?"
+
     async def unplug(self, pod_uid: str, sandbox: str) -> None:
         """Returns when no port of this very sandbox is left; another sandbox's port is left alone. Idempotent.
 

@@ -16,7 +16,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A device in use.
 
     ``pci`` identifies it (a veth has a made-up identity); ``netdev`` and ``mac`` are what it gets back when it is given
-    back. ``representor`` is empty where the other half knows it.
+    back. ``representor`` is empty where the other half knows it. A VF that the pod drives itself has no netdev.
     """
 
     pci: str
@@ -31,6 +31,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     representor: str = ""
     namespace: str = ""
     name: str = ""
+
+    @property
+    def has_netdev(self) -> bool:
+        """Whether there is a link to move; a VF with vfio-pci has none."""
+        return bool(self.netdev)
 
 
 class Records:

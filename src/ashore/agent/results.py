@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ashore import hardware
+from ashore.agent import records
 from ashore.api import cni, net
 from ashore.wiring import dpu_host
 
@@ -33,12 +35,56 @@ def read_sandbox(request: cni.Request) -> Sandbox:
     return Sandbox(net.PodKey(namespace, name), request.pod_uid or args.get("K8S_POD_UID", ""))
 
 
-def added(request: cni.Request, plan: dpu_host.LinkPlan) -> dict[str, Any]:
-    """The result of an ADD."""
+def read_device(config: Mapping[str, Any]) -> str:
+    """The PCI address that the runtime insists on, "" for none. Raises cni.Failure.
+
+    Multus writes ``deviceID`` into the configuration; the CNI convention has it in ``runtimeConfig``.
+    """
+    inner = config.get("runtimeConfig")
+    told = [config.get("deviceID"), inner.get("deviceID") if isinstance(inner, dict) else None]
+    found = sorted({each.lower() if isinstance(each, str) else repr(each) for each in told if each not in (None, "")})
+    if not found:
+        return ""
+    if len(found) > 1:
+        text = f"deviceID is {found[0]} in one place and {found[1]} in the other (deviceID, runtimeConfig.deviceID)"
+        raise cni.Failure(cni.INVALID_CONFIG, f"ashore: {text}; give one")
+    if not hardware.is_address(found[0]):
+        text = f"deviceID {found[0][:60]!r} isn't a VF's PCI address such as 0000:03:00.3"
+        raise cni.Failure(cni.INVALID_CONFIG, f"ashore: {text}; only VFs are served")
+    return found[0]
+
+
+def read_valid(config: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """What GC has to keep: (sandbox, interface name).
+
+    Raises:
+        cni.Failure: one odd entry makes the list worthless, as it may stand for an attachment in use.
+    """
+    listed = config.get("cni.dev/valid-attachments")
+    if not isinstance(listed, list):
+        raise cni.Failure(cni.INVALID_CONFIG, "ashore: GC without a list cni.dev/valid-attachments; nothing was freed")
+    valid = set()
+    for number, entry in enumerate(listed):
+        pair = (entry.get("containerID"), entry.get("ifname")) if isinstance(entry, dict) else (None, None)
+        if not (isinstance(pair[0], str) and isinstance(pair[1], str) and all(pair)):
+            text = f"entry {number} of cni.dev/valid-attachments has no containerID and ifname: {str(entry)[:60]}"
+            raise cni.Failure(cni.INVALID_CONFIG, f"ashore: {text}; nothing was freed")
+        valid.add((pair[0], pair[1]))
+    return frozenset(valid)
+
+
+def added(request: cni.Request, plan: dpu_host.LinkPlan, record: records.Record) -> dict[str, Any]:
+    """The result of an ADD.
+
+    A VF that its pod drives itself is listed as well, in the pod's sandbox, though that has no such link: the addresses
+    belong to it, and ``pciID`` (CNI 1.1) says which device it is.
+    """
     version = str(request.config.get("cniVersion") or cni.CNI_VERSION)
     interface: dict[str, Any] = {"name": plan.name, "mac": plan.mac, "sandbox": request.netns}
     if version == cni.CNI_VERSION:
         interface["mtu"] = plan.mtu
+        if hardware.is_address(record.pci):
+            interface["pciID"] = record.pci
     gateways = _gateways(plan)
     ips = []
     for text in plan.addresses:

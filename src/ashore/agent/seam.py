@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the host half asks of the half with OVS, in one process (full) or through annotations (dpu-host, dpu)."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -47,6 +48,12 @@ class Plugger(Protocol):
         Raises:
             PlugError: with the reason for people.
         """
+
+    def damage(self, pod_uid: str, sandbox: str) -> str:
+        """Why packets of this very sandbox's port don't flow, "" when they do."""
+
+    def sandboxes(self) -> Collection[tuple[str, str]]:
+        """Pods' ports: (pod's UID, sandbox)."""
 
     async def unplug(self, pod_uid: str, sandbox: str) -> None:
         """Returns when the port of this very sandbox is gone; another sandbox's port is left alone. Idempotent."""

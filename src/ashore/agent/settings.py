@@ -2,11 +2,13 @@
 """The agent's flags: what is needed to reach the API and the node's own parts; all else is in the NetworkConfig."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+MOST_VFS = 65536
 MODES = ("dpu-host", "dpu", "full")
 
 
@@ -23,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cni_conf_dir: Path
     ovs_run_dir: Path
     pf: str
+    device_plugin_vfs: tuple[range, ...]
     metrics: str
     log_level: str
 
@@ -49,6 +52,9 @@ def parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--cni-conf-dir", type=Path, default=Path("/etc/cni/net.d"))
     parser.add_argument("--ovs-run-dir", type=Path, default=Path("/run/openvswitch"))
     parser.add_argument("--pf", default="", help="PCI address of the PF, where the default route doesn't tell it")
+    parser.add_argument(
+        "--device-plugin-vfs", default="", help="VF numbers that a device plugin hands out, such as 8-15,17, or all"
+    )
     parser.add_argument("--metrics", default="", help="HOST:PORT; default: not served")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     given = parser.parse_args(arguments)
@@ -58,8 +64,21 @@ def parse(arguments: Sequence[str]) -> Settings:
         api_servers=tuple(url for url in given.api_server.split(",") if url),
         state_dir=given.state_dir, sys_root=given.sys_root, cni_bin_dir=given.cni_bin_dir,
         cni_conf_dir=given.cni_conf_dir, ovs_run_dir=given.ovs_run_dir, pf=given.pf, metrics=given.metrics,
+        device_plugin_vfs=_vf_numbers(given.device_plugin_vfs),
         log_level=given.log_level,
     )  # fmt: skip
+
+
+def _vf_numbers(text: str) -> tuple[range, ...]:
+    if text == "all":
+        return (range(MOST_VFS),)
+    found = []
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part, re.ASCII)
+        if match is None or int(match[1]) > int(match[2] or match[1]):
+            raise Wrong(f"--device-plugin-vfs: {part!r} isn't a VF number or a range such as 8-15; or give all")
+        found.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(found)
 
 
 def _check(given: argparse.Namespace) -> None:

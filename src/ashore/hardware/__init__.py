@@ -5,7 +5,7 @@ Admission rule: reads files, changes nothing, knows no Kubernetes and no OVS. Wh
 ``vendors``. There is no simulated backend: whoever has no such NIC lays out such a tree.
 """
 
-from ashore.hardware.functions import NoPf, NoVfs, Pf, Vf, choose_pf, list_pfs, read_pf
+from ashore.hardware.functions import NoPf, NoVfs, Pf, Vf, choose_pf, is_address, list_pfs, read_pf
 from ashore.hardware.representors import (
     NoHostMac,
     NoRepresentor,
@@ -30,6 +30,7 @@ __all__ = [
     "Vf",
     "choose_pf",
     "host_mac",
+    "is_address",
     "list_pfs",
     "list_ports",
     "pf_representor",

@@ -11,7 +11,8 @@ import msgspec
 from ashore.hardware import sysfs
 
 _DEVICES = Path("bus/pci/devices")
-_SLOT = re.compile(r"^[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.([0-7])$")
+_SLOT = re.compile(r"^[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.([0-7])\Z")
+_VFIO = "vfio-pci"
 _VIRTFN = re.compile(r"^virtfn(\d{1,5})$")
 
 
@@ -24,11 +25,20 @@ class NoVfs(sysfs.HardwareError):
 
 
 class Vf(msgspec.Struct, frozen=True):
-    """A virtual function. ``netdev`` is empty while its netdev is in another namespace or its driver isn't bound."""
+    """A virtual function. ``netdev`` is empty while its netdev is in another namespace or its driver isn't bound.
+
+    ``driver`` is the kernel driver that has it, empty for none.
+    """
 
     pci: str
     index: int
     netdev: str = ""
+    driver: str = ""
+
+    @property
+    def is_vfio(self) -> bool:
+        """Whether it is for programs that drive it themselves (a virtual machine, DPDK): it has no netdev then."""
+        return self.driver == _VFIO
 
 
 class Pf(msgspec.Struct, frozen=True):
@@ -42,6 +52,11 @@ class Pf(msgspec.Struct, frozen=True):
     def vf(self, pci: str) -> Vf | None:
         """The VF with that address."""
         return next((vf for vf in self.vfs if vf.pci == pci), None)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text has the form of a PCI address, as sysfs writes it."""
+    return _SLOT.match(text) is not None
 
 
 def list_pfs(root: Path) -> tuple[Pf, ...]:
@@ -76,7 +91,8 @@ def read_pf(root: Path, pci: str) -> Pf:
             slot = sysfs.link_name(here / name)
             if not _SLOT.match(slot):
                 raise sysfs.Unreadable(f"{here / name}: doesn't lead to a PCI device; is --sys-root right?")
-            vfs.append(Vf(slot, int(found[1]), _netdev(root / _DEVICES / slot)))
+            driver = sysfs.link_name(root / _DEVICES / slot / "driver")
+            vfs.append(Vf(slot, int(found[1]), _netdev(root / _DEVICES / slot), driver))
     vfs.sort(key=lambda vf: vf.index)
     for one, other in itertools.pairwise(vfs):
         if one.index == other.index or one.pci == other.pci:

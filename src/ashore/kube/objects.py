@@ -61,6 +61,7 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, g
     node_name: str = ""
     host_network: bool = False
     containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
 
 
 class PodIp(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -3,6 +3,7 @@
 # ruff: noqa: D102 (what LinuxKernel does is told by the protocol)
 
 import contextlib
+import errno
 import functools
 from typing import Protocol
 
@@ -50,6 +51,9 @@ class Kernel(Protocol):
 
     async def set_alias(self, name: str, alias: str) -> links.Link:
         """Give our link the alias by which it is found anywhere; gives the link as it was. Raises LinkMissing."""
+
+    async def set_vf_mac(self, name: str, index: int, mac: str) -> bool:
+        """Give a VF of our PF ``name`` its MAC; all zeros: the VF's driver chooses. False: this NIC doesn't do that."""
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         """Have a pair of links in our namespace; ``alias`` goes to the peer. Does nothing when ``name`` is there."""
@@ -99,6 +103,15 @@ class LinuxKernel:
 
     async def set_alias(self, name: str, alias: str) -> links.Link:
         return await namespace.within("", functools.partial(_set, name, {"ifalias": alias}))
+
+    async def set_vf_mac(self, name: str, index: int, mac: str) -> bool:
+        try:
+            await namespace.within("", functools.partial(_set, name, {"vf": {"vf": index, "mac": mac}}))
+        except links.KernelRefused as refusal:
+            if refusal.errno != errno.EOPNOTSUPP:
+                raise
+            return False
+        return True
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         await namespace.within("", functools.partial(_add_veth, name, peer, alias=alias, mtu=mtu))

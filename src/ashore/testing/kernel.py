@@ -16,6 +16,8 @@ class FakeKernel:
     def __init__(self, *paths: str) -> None:
         self.namespaces: dict[str, dict[str, netlink.Observed]] = {path: {} for path in (HERE, *paths)}
         self.refusals: dict[str, netlink.NetlinkError] = {}
+        self.vf_macs: dict[tuple[str, int], str] | None = None
+        """What PFs were told about their VFs' MACs, by PF and index; None: a NIC that isn't told."""
         self.default_routes: tuple[str, ...] = ()
         self.steered: netlink.Steering | None = None
         self._next_index = 1
@@ -78,6 +80,14 @@ class FakeKernel:
         seen = self._need(name)
         self.namespaces[HERE][name] = netlink.Observed(msgspec.structs.replace(seen.link, alias=alias))
         return seen.link
+
+    async def set_vf_mac(self, name: str, index: int, mac: str) -> bool:
+        self._maybe_refuse("set_vf_mac")
+        self._need(name)
+        if self.vf_macs is None:
+            return False
+        self.vf_macs[name, index] = mac
+        return True
 
     async def add_veth(self, name: str, peer: str, *, alias: str, mtu: int) -> None:
         self._maybe_refuse("add_veth")

@@ -72,6 +72,12 @@ async def test_a_device_moves_in_gets_its_settings_and_leaves_ours(world: World)
     assert world.device not in {link.name for link in await world.kernel.all_links()}
 
 
+async def test_a_nic_that_takes_no_vf_mac_says_so_and_a_missing_one_is_an_error(world: World) -> None:
+    assert not await world.kernel.set_vf_mac(world.device, 1, "0a:58:0a:f4:01:05")
+    with pytest.raises(netlink.LinkMissing):
+        await world.kernel.set_vf_mac("no-such-pf", 1, "0a:58:0a:f4:01:05")
+
+
 async def test_moving_in_twice_changes_nothing(world: World) -> None:
     await world.kernel.move_in(world.alias, world.netns, SETTINGS)
     first = await world.kernel.observe("eth0", world.netns)

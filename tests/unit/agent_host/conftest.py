@@ -121,6 +121,10 @@ class Host:
         for index in range(4):
             self.kernel.add_device(f"ens1f0v{index}", f"0000:03:00.{index + 2}", mac=f"02:00:00:00:00:0{index}")
         self.events: list[tuple[str, str]] = []
+        self.results: dict[str, Any] = {}
+        self.vfio: set[str] = set()
+        self.gone: set[str] = set()
+        self.others: tuple[range, ...] = ()
         self.start()
 
     def start(self) -> None:
@@ -128,7 +132,7 @@ class Host:
         api: Any = self.api
         self.dpu = Dpu(self.api)
         store = records.Records(self.folder / "vfs")
-        self.pool = devices.VfPool(self.find, self.kernel, store)
+        self.pool = devices.VfPool(self.find, self.kernel, store, others=self.others)
         self.peer = peer.RemotePeer(api, api, self.dpu.problem, limit_s=2)
         self.around = attach.Surroundings(
             pods=api, kernel=self.kernel, devices=self.pool, peer=self.peer, mtu=lambda: 1400, gate=lambda: "",
@@ -139,18 +143,27 @@ class Host:
     def find(self) -> tuple[hardware.Pf, str]:
         here = {seen.link.alias: name for name, seen in self.kernel.namespaces[""].items()}
         slots = [f"0000:03:00.{index + 2}" for index in range(4)]
-        vfs = tuple(hardware.Vf(slot, index, here.get(slot, "")) for index, slot in enumerate(slots))
+        vfs = tuple(
+            hardware.Vf(slot, index, "", "vfio-pci") if slot in self.vfio
+            else hardware.Vf(slot, index, here.get(slot, ""), "mlx5_core")
+            for index, slot in enumerate(slots) if slot not in self.gone
+        )  # fmt: skip
         return hardware.Pf("0000:03:00.0", 0, "ens1f0", vfs), slots[0]
 
     async def do(self, command: str, sandbox: str = "s1", *, uid: str = "u1", name: str = "web", **more: Any) -> Any:
         netns = more.pop("netns", NETNS)
         args = f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};K8S_POD_UID={uid}"
-        return await self.attach.handle(
+        if command == "CHECK" and sandbox in self.results:
+            more.setdefault("prevResult", self.results[sandbox])
+        result = await self.attach.handle(
             cni.Request(
                 command=command, container_id=sandbox, netns=netns, ifname="eth0", args=args, pod_uid=uid,
                 config={"cniVersion": "1.1.0", **more},
             )
         )  # fmt: skip
+        if command == "ADD":
+            self.results[sandbox] = result
+        return result
 
     def inside(self, netns: str = NETNS) -> netlink.Observed | None:
         return self.kernel.namespaces[netns].get("eth0")

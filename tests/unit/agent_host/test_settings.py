@@ -17,6 +17,18 @@ def test_good_flags_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [("", (), (0, 5)), ("3", (3,), (2, 4)), ("8-10,2", (2, 8, 10), (3, 7, 11)), ("all", (0, 1, 4000), ())],
+)
+def test_a_device_plugins_vfs_are_numbers_and_ranges(
+    text: str, inside: tuple[int, ...], outside: tuple[int, ...]
+) -> None:
+    given = settings.parse([*GOOD, "--device-plugin-vfs", text]).device_plugin_vfs
+    assert all(any(number in each for each in given) for number in inside)
+    assert not any(number in each for each in given for number in outside)
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         ((), "--mode is ''; give one of dpu-host, dpu, full"),
@@ -24,6 +36,8 @@ def test_good_flags_are_taken() -> None:
         (("--mode", "dpu", "--node-name", "host-1"), "a DPU learns its host from Open_vSwitch"),
         (("--mode", "full"), "--node-name is missing"),
         ((*GOOD, "--sys-root", "/nowhere"), "--sys-root /nowhere isn't a folder"),
+        ((*GOOD, "--device-plugin-vfs", "8-3"), "--device-plugin-vfs: '8-3' isn't a VF number"),
+        ((*GOOD, "--device-plugin-vfs", "1,x"), "--device-plugin-vfs: 'x' isn't a VF number"),
         ((*GOOD, "--metrics", "here"), "isn't HOST:PORT"),
         ((*GOOD, "--api-server", "a:6443"), "isn't a URL"),
     ],

@@ -43,6 +43,15 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
+def test_a_vf_for_vfio_is_known_by_its_driver(tree: Tree) -> None:
+    tree.pf(vfs=3)
+    (tree.devices / "0000:03:00.4/net/v2").rmdir()
+    (tree.devices / "0000:03:00.4/driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
+    (tree.devices / "0000:03:00.3/driver").symlink_to("../../../bus/pci/drivers/mlx5_core")
+    pf = hardware.choose_pf(tree.root, ())
+    assert [(vf.driver, vf.is_vfio) for vf in pf.vfs] == [("", False), ("mlx5_core", False), ("vfio-pci", True)]
+
+
 def test_vfs_are_known_by_address_index_and_netdev(tree: Tree) -> None:
     tree.pf(vfs=12)
     (tree.devices / "0000:03:00.4/net/v2").rmdir()
