@@ -51,7 +51,7 @@ class Devices(Protocol):
         """Why no device can be given at all, "" when devices are there (all may be in use)."""
 
     def free(self) -> int | None:
-        """How many are left for pods that name none; None: that isn't what limits this node."""
+        """How many are left for pods that name none (a device plugin's, where it has all); None: no limit."""
 
 
 class VfPool:
@@ -150,7 +150,10 @@ class VfPool:
             pf, management = self._find()
         except hardware.HardwareError:
             return 0
-        return len(self._usable(pf, management)) if self._own(pf, management) else None
+        if self._own(pf, management):
+            return len(self._usable(pf, management))
+        taken = {management, *self.store.by_device}
+        return len([vf for vf in pf.vfs if vf.pci not in taken and (vf.netdev or vf.is_vfio)])
 
     def _own(self, pf: hardware.Pf, management: str) -> list[hardware.Vf]:
         """What pods get that name no device, in use or not."""

@@ -196,15 +196,15 @@ class NodeHost:
 
     async def _annotate(self, node: objects.Node, device: Management, host: netlink.Observed | None) -> None:
         cidrs = sorted(host.addresses) if host else []
-        wanted: dict[str, str | None] = {
+        wanted = {
             annotations.NODE_MGMT_PORT: annotations.encode_management_port({names.DEFAULT_NETWORK: device.port}),
             annotations.HOST_CIDRS: annotations.encode_string_list(cidrs),
         }
         if cidrs:
             wanted[annotations.PRIMARY_DPU_HOST_ADDR] = annotations.encode_host_address(_primary(node, cidrs))
         free = self._pool().free()
-        # None drops the count: VFs that a device plugin hands out are counted by the kubelet.
-        wanted[annotations.FREE_VFS] = None if free is None else str(free)
+        if free is not None:
+            wanted[annotations.FREE_VFS] = str(free)
         changes = {key: value for key, value in wanted.items() if node.metadata.annotations.get(key) != value}
         if not changes:
             return

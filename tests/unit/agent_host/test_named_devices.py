@@ -89,10 +89,12 @@ async def test_a_device_plugins_vfs_go_only_to_pods_that_name_them(host: Host) -
 async def test_where_a_device_plugin_has_all_vfs_others_are_told_to_request_one(host: Host) -> None:
     host.others = (range(65536),)
     host.start()
-    assert host.pool.free() is None
+    host.vfio.add(VF1)
+    assert host.pool.free() == 3
     with pytest.raises(cni.Failure, match="request its resource in the pod"):
         await host.do("ADD")
     await host.do("ADD", deviceID=VF3)
+    assert host.pool.free() == 2, "at 0 the node is tainted: no pod at all gets a VF then"
 
 
 async def test_a_vf_for_vfio_is_connected_and_nothing_is_moved(host: Host) -> None:
