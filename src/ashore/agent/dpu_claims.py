@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pods claim of a DPU, read from their annotations, and whose claim stands. Pure."""
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from ashore import kube
-from ashore.agent import seam
+from ashore.agent import bandwidth, seam
 from ashore.api import annotations, names, net
 from ashore.kube import objects
 
-INGRESS_BANDWIDTH = "kubernetes.io/ingress-bandwidth"
-EGRESS_BANDWIDTH = "kubernetes.io/egress-bandwidth"
 _FINISHED = ("Succeeded", "Failed")
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?")
-_FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_FACTORS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class Wrong(ValueError):  # noqa: N818 (a finding about data)
@@ -35,7 +29,10 @@ class Function(NamedTuple):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A live pod that wants a function plugged; ``network`` is None until the controller has given addresses."""
+    """A live pod that wants a function plugged; ``network`` is None until the controller has given addresses.
+
+    ``problem`` says why it may not be plugged anew; what is plugged already stays, as limits hold from ADD on.
+    """
 
     pod: net.PodKey
     uid: str
@@ -44,8 +41,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: str
     vf_netdev_name: str
     network: annotations.PodNetwork | None
-    ingress_bps: int
-    egress_bps: int
+    limits: bandwidth.Limits
+    problem: str = ""
 
     def request(self, representor: str, network: annotations.PodNetwork) -> seam.PlugRequest:
         """The claim as the plugger takes it; ``vf-netdev-name`` is the representor's, as health checks expect it."""
@@ -56,8 +53,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
             network=network,
             representor=representor,
             vf_netdev_name=representor,
-            ingress_bps=self.ingress_bps,
-            egress_bps=self.egress_bps,
+            ingress_bps=self.limits.ingress_bps,
+            egress_bps=self.limits.egress_bps,
         )
 
 
@@ -90,6 +87,7 @@ def read_claim(pod: objects.Pod, host: str) -> Claim | None:
         networks = annotations.decode_pod_networks(pod.metadata.annotations.get(annotations.POD_NETWORKS) or "{}")
     except annotations.Malformed as error:
         raise Wrong(f"pod {key}: {error}") from error
+    problem = bandwidth.problem(pod)
     return Claim(
         pod=key,
         uid=pod.metadata.uid,
@@ -98,8 +96,8 @@ def read_claim(pod: objects.Pod, host: str) -> Claim | None:
         sandbox=details.sandbox_id,
         vf_netdev_name=details.vf_netdev_name,
         network=networks.get(names.DEFAULT_NETWORK),
-        ingress_bps=_bits_per_second(pod, INGRESS_BANDWIDTH),
-        egress_bps=_bits_per_second(pod, EGRESS_BANDWIDTH),
+        limits=bandwidth.Limits() if problem else bandwidth.read(pod),
+        problem=problem,
     )
 
 
@@ -152,21 +150,6 @@ def _function(key: net.PodKey, details: annotations.ConnectionDetails) -> Functi
     if not details.sandbox_id:
         raise Wrong(f"pod {key}: connection-details name no sandboxId")
     return Function(int(details.pf_id), int(details.vf_id))
-
-
-def bandwidth(pod: objects.Pod) -> tuple[int, int]:
-    """What the pod may receive and send, bits per second; 0: no limit. Raises Wrong."""
-    return _bits_per_second(pod, INGRESS_BANDWIDTH), _bits_per_second(pod, EGRESS_BANDWIDTH)
-
-
-def _bits_per_second(pod: objects.Pod, key: str) -> int:
-    text = pod.metadata.annotations.get(key, "")
-    if not text:
-        return 0
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise Wrong(f"pod {pod_key(pod)}: annotation {key}: {text[:40]!r} isn't a bandwidth such as 10M")
-    return int(float(match[1]) * _FACTORS[match[2] or ""])
 
 
 def object_key(key: net.PodKey) -> kube.ObjectKey:

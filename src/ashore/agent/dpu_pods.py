@@ -158,13 +158,16 @@ class PodPorts:
     def _representor(self, claim: dpu_claims.Claim) -> str:
         if reason := self._node.gate():
             raise seam.PlugError(reason)
+        ports = self._plugger.ports()
+        if claim.problem and not any((p.pod_uid, p.sandbox) == (claim.uid, claim.sandbox) for p in ports):
+            raise seam.PlugError(claim.problem, is_final=True)
         what = f"pod {claim.pod}: {claim.function}"
         if claim.function == self._node.management():
             raise seam.PlugError(f"{what} is the management port's; pods can't have it", is_final=True)
         name = self._node.eswitch.representor(*claim.function)
         if name is None:
             raise seam.PlugError(f"{what} has no representor on this DPU; does the NIC show that VF?")
-        holder = next((port.pod_uid for port in self._plugger.ports() if port.name == name), "")
+        holder = next((port.pod_uid for port in ports if port.name == name), "")
         owner = dpu_claims.rightful(claim, self._pods.store.values(), self._node.host, holder)
         if owner.uid != claim.uid:
             raise seam.PlugError(f"{what} is in use by pod {owner.pod} (uid {owner.uid})")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from ashore import kube
-from ashore.agent import agent_metrics, dpu_claims, records, seam
+from ashore.agent import agent_metrics, bandwidth, dpu_claims, records, seam
 from ashore.api import annotations, cni, names, net
 from ashore.kube import objects
 
@@ -221,14 +221,14 @@ class LocalPeer:
         """Plug the representor as soon as the pod has its address."""
         network: annotations.PodNetwork = await self._network(pod)
         try:
-            ingress_bps, egress_bps = dpu_claims.bandwidth(pod)
+            limits = bandwidth.read(pod)
             request = seam.PlugRequest(
                 pod=net.PodKey(record.namespace, record.name), pod_uid=record.pod_uid, sandbox=record.sandbox,
                 network=network, representor=record.representor, vf_netdev_name=record.netdev,
-                ingress_bps=ingress_bps, egress_bps=egress_bps,
+                ingress_bps=limits.ingress_bps, egress_bps=limits.egress_bps,
             )  # fmt: skip
             await self._plugger.plug(request)
-        except (seam.PlugError, dpu_claims.Wrong) as error:
+        except (seam.PlugError, bandwidth.BadBandwidth) as error:
             text = f"ashore: pod {record.namespace}/{record.name}: not connected: {error}"
             raise cni.Failure(cni.DPU_REFUSED, text) from error
 

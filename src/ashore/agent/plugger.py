@@ -3,7 +3,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -102,9 +102,7 @@ class Plugger:
             self._check(request)
             plan = dpu.plan_pod(bridge, _pod_port(request))
             stale = [port for port in self.ports() if _is_replaced(port, request, plan)]
-            missing = row.Plan(
-                tuple(r for r in plan.rows if r.uuid not in self._client.replica[r.TABLE.name]), plan.members
-            )
+            missing = row.Plan(tuple(_missing(plan, self._client.replica)), plan.members)
             ops = [*removal(bridge, stale), *ovsdb.diff(missing, self._client.replica)]
             # Neither needs the other: frames pass when both are done.
             both = asyncio.gather(
@@ -228,6 +226,15 @@ def _pod_port(request: seam.PlugRequest) -> dpu.PodPort:
     )
 
 
+def _missing(plan: row.Plan, view: ovs_rows.View) -> Iterator[row.Row]:
+    """Rows to insert. A port that is there keeps its limits (CNI's are those at ADD): no shaper comes after it."""
+    is_plugged = any(planned.uuid in view["Port"] for planned in plan.rows)
+    for planned in plan.rows:
+        table = planned.TABLE.name
+        if planned.uuid not in view[table] and not (is_plugged and table == "QoS"):
+            yield planned
+
+
 def _is_replaced(port: ovs_rows.ObservedPort, request: seam.PlugRequest, plan: row.Plan) -> bool:
     """An earlier sandbox's or incarnation's port, wherever it is, and whatever sits on the representor."""
     is_same = any(port.interface == wanted.uuid for wanted in plan.rows)
@@ -235,9 +242,14 @@ def _is_replaced(port: ovs_rows.ObservedPort, request: seam.PlugRequest, plan: r
 
 
 def removal(bridge: row.Uuid, ports: list[ovs_rows.ObservedPort]) -> list[ovsdb.Op]:
-    """Port and Interface rows go with the last reference to them; QoS rows don't."""
+    """Port and Interface rows go with the last reference to them; QoS rows don't.
+
+    A QoS row has to be let go of before it is deleted, also by a port that goes in the same transaction.
+    """
     if not ports:
         return []
-    gone = frozenset(port.port for port in ports)
-    shapers = [ovsdb.Delete("QoS", port.qos) for port in ports if port.qos]
-    return [ovsdb.MutateSet("Bridge", bridge, "ports", remove=gone), *shapers]
+    ops: list[ovsdb.Op] = [ovsdb.MutateSet("Bridge", bridge, "ports", remove=frozenset(port.port for port in ports))]
+    for port in ports:
+        if port.qos:
+            ops += [ovsdb.Update("Port", port.port, {"qos": None}), ovsdb.Delete("QoS", port.qos)]
+    return ops

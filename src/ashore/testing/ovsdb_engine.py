@@ -77,6 +77,7 @@ class _Draft:
 
     def settle(self) -> None:
         """What a commit does: garbage collection, weak references, strong ones, limits, indexes."""
+        self._refuse_held_deletions()
         self._collect()
         for table, content in self.rows.items():
             spec = self.tables[table]
@@ -215,6 +216,14 @@ class _Draft:
         if len(wire) == 2 and wire[0] == "named-uuid":  # noqa: PLR2004 (a pair)
             return ["uuid", self._names[wire[1]]]
         return [self._named(each) for each in wire]
+
+    def _refuse_held_deletions(self) -> None:
+        """A deleted row mustn't be referenced even by a row that this commit's garbage collection would take."""
+        held = [reference[:2] for reference in self._references() if reference[2]] if self._deleted else []
+        for table, uuid in sorted(self._deleted):
+            if count := held.count((table, uuid)):
+                text = f"cannot delete {table} row {uuid} because of {count} remaining reference(s)"
+                raise TransactionError("referential integrity violation", text)
 
     def _collect(self) -> None:
         """Rows of non-root tables go with their last strong reference."""

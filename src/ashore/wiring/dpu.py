@@ -8,6 +8,10 @@ from ashore.schema import row, vswitch
 from ashore.wiring import ovs_rows
 
 BITS_PER_KILOBIT = 1000
+MOST_POLICING_KBPS = 2**32 - 1
+"""OVS takes 32 bits (lib/netdev.h, netdev_set_policing); more than that is more than any port carries."""
+LEAST_BURST_KBIT = 120
+"""Ten full-sized frames: OVS asks for at least one (ovs-vswitchd.conf.db(5)), and for 0 it takes 8 Mbit."""
 
 
 class PodPort(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +64,7 @@ def plan_pod(bridge: row.Uuid, port: PodPort) -> row.Plan:
         ovs_rows.SANDBOX: port.sandbox,
         ovs_rows.VF_NETDEV_NAME: port.vf_netdev_name or port.representor,
     }
-    policing_kbps = port.egress_bps // BITS_PER_KILOBIT
+    policing_kbps = min(port.egress_bps // BITS_PER_KILOBIT, MOST_POLICING_KBPS)
     plan = _plug(
         bridge,
         vswitch.Interface(
@@ -69,7 +73,7 @@ def plan_pod(bridge: row.Uuid, port: PodPort) -> row.Plan:
             external_ids=marks,
             ingress_policing_rate=policing_kbps,
             # A tenth of a second's worth, as ovn-kubernetes has it.
-            ingress_policing_burst=policing_kbps // 10,
+            ingress_policing_burst=max(policing_kbps // 10, LEAST_BURST_KBIT) if policing_kbps else 0,
         ),
         shaper := _shaper(key, port),
     )

@@ -111,6 +111,23 @@ async def test_a_weak_reference_to_a_deleted_row_vanishes(server: ovsdb_server.S
         assert client.replica["Logical_Switch"][net.uuid]["load_balancer"] == frozenset()
 
 
+async def test_a_row_is_deleted_only_after_the_last_row_has_let_it_go(server: ovsdb_server.Server) -> None:
+    async with ovsdb_server.follow(server.remote) as client:
+        group = nb.HAChassisGroup(uuid=uid("HA_Chassis_Group", "g"), name="g")
+        held = port("p", ha_chassis_group=group.uuid)
+        net = switch("n", held.uuid)
+        await client.transact([ovsdb.insert(group), ovsdb.insert(held), ovsdb.insert(net)])
+        unplug = ovsdb.MutateSet("Logical_Switch", net.uuid, "ports", remove=frozenset({held.uuid}))
+        gone = ovsdb.Delete("HA_Chassis_Group", group.uuid)
+        # The port goes with this very transaction, and still its reference counts.
+        with pytest.raises(ovsdb.Refused, match=r"cannot delete HA_Chassis_Group row .* 1 remaining reference"):
+            await client.transact([unplug, gone])
+        await client.transact(
+            [unplug, ovsdb.Update("Logical_Switch_Port", held.uuid, {"ha_chassis_group": None}), gone]
+        )
+        assert not client.replica["Logical_Switch_Port"]
+
+
 async def test_an_unreferenced_port_vanishes_at_once(server: ovsdb_server.Server) -> None:
     async with ovsdb_server.follow(server.remote) as client:
         await client.transact([ovsdb.insert(port("alone"))])
