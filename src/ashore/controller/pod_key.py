@@ -29,6 +29,7 @@ class Pods:
         self._now = means.now
         self._means = means
         self._waiting: dict[net.NodeName, dict[net.PodKey, None]] = {}
+        self._waits_for: dict[net.PodKey, net.NodeName] = {}
 
     async def reconcile(self, key: net.PodKey) -> None:
         """Makes the world level for one pod. Retry, Refused: see there."""
@@ -101,12 +102,14 @@ class Pods:
 
     def _wait(self, record: PodRecord) -> None:
         self._waiting.setdefault(record.node, {})[record.key] = None
-        metrics.WAITING_PODS.set(sum(map(len, self._waiting.values())))
+        self._waits_for[record.key] = record.node
+        metrics.WAITING_PODS.set(len(self._waits_for))
 
     def _stop_waiting(self, key: net.PodKey) -> None:
-        for waiting in self._waiting.values():
-            waiting.pop(key, None)
-        metrics.WAITING_PODS.set(sum(map(len, self._waiting.values())))
+        node = self._waits_for.pop(key, None)
+        if node is not None:
+            del self._waiting[node][key]
+            metrics.WAITING_PODS.set(len(self._waits_for))
 
     async def _event(self, found: objects.Pod, reason: str, message: str) -> None:
         uid = found.metadata.uid

@@ -174,11 +174,9 @@ class ZoneWriter:
         now = self._view()
         view = msgspec.structs.replace(now, nodes=dict(now.nodes), pods=dict(now.pods))
         if len(view.nodes) + len(view.pods) > THREAD_ABOVE_KEYS:
-            snapshot = ovsdb.Replica(self._client.replica.columns, self._client.replica.schema)
-            snapshot.load(self._client.replica)
-            parts, operations = await asyncio.to_thread(_whole, view, snapshot)
+            parts, operations = await asyncio.to_thread(plan_whole, view, self._client.replica.snapshot())
         else:
-            parts, operations = _whole(view, self._client.replica)
+            parts, operations = plan_whole(view, self._client.replica)
         metrics.PLAN_SECONDS.observe(time.monotonic() - began)
         await self._transact(operations)
         self._settled.clear()
@@ -227,7 +225,8 @@ def union(parts: Iterable[row.Plan]) -> row.Plan:
     return row.Plan(tuple(rows.values()), frozenset(members))
 
 
-def _whole(view: ClusterView, world: ovsdb.Replica) -> tuple[dict[keys.Key, row.Plan], list[ovsdb.Op]]:
+def plan_whole(view: ClusterView, world: ovsdb.Replica) -> tuple[dict[keys.Key, row.Plan], list[ovsdb.Op]]:
+    """Every key's plan, and what makes the world so with nothing else of ours in it."""
     wanted: list[keys.Key] = [CLUSTER, *map(keys.NodeKey, view.nodes), *map(keys.PodKey, view.pods)]
     parts = {key: plan_key(view, key) for key in wanted}
     return parts, ovsdb.diff(union(parts.values()), world, prune=ovsdb.is_ours)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from ashore.ovsdb import ops, replica
+from ashore.ovsdb import ops, replica, values
 from ashore.schema import row
 
 Owned: TypeAlias = Callable[[str, row.Uuid, replica.RowValues], bool]
@@ -67,6 +67,9 @@ class _Diff:
         if len(self.planned) != len(plan.rows):
             raise NotPlannable("a row is planned twice; each UUID belongs into a plan once")
         self.members = _by_column(plan.members)
+        self.of_row: dict[_Key, list[tuple[str, frozenset[Any]]]] = defaultdict(list)
+        for (table, uuid, column), wanted in self.members.items():
+            self.of_row[table, uuid].append((column, wanted))
         self.schema = {**world.schema, **{planned.TABLE.name: planned.TABLE for planned in plan.rows}}
         self.ops: list[ops.Op] = []
 
@@ -86,9 +89,8 @@ class _Diff:
 
     def _insert(self, key: _Key, planned: row.Row) -> ops.Insert:
         columns = dict(planned.planned())
-        for (table, uuid, column), wanted in self.members.items():
-            if (table, uuid) == key:
-                columns[column] = frozenset(columns.get(column, ())) | wanted
+        for column, wanted in self.of_row.get(key, ()):
+            columns[column] = frozenset(columns.get(column, ())) | wanted
         return ops.Insert(*key, columns)
 
     def _changed(self, key: _Key, planned: row.Row) -> dict[str, Any]:
@@ -105,7 +107,7 @@ class _Diff:
             changed[column] = value
         return changed
 
-    def _mutate(self, inserted: set[_Key], removals: Mapping[tuple[str, row.Uuid, str], set[Any]]) -> None:
+    def _mutate(self, inserted: set[_Key], removals: Mapping[replica.Place, set[Any]]) -> None:
         for table, uuid, column in sorted(self.members.keys() | removals.keys()):
             if (table, uuid) in inserted:
                 continue
@@ -113,7 +115,7 @@ class _Diff:
             existing = self.world[table].get(uuid)
             if existing is None:
                 raise MissingParent(f"{table} {uuid} of planned {column} {', '.join(sorted(wanted))} doesn't exist yet")
-            add = wanted - _elements(existing[column])
+            add = wanted - values.elements(existing[column])
             remove = frozenset(removals.get((table, uuid, column), ())) - wanted
             if add or remove:
                 self.ops.append(ops.MutateSet(table, uuid, column, add=add, remove=remove))
@@ -129,41 +131,32 @@ class _Diff:
                         doomed.add((table, uuid))
         return doomed
 
-    def _removals(self, doomed: set[_Key], prune: Owned | None) -> dict[tuple[str, row.Uuid, str], set[Any]]:
-        removals: dict[tuple[str, row.Uuid, str], set[Any]] = defaultdict(set)
+    def _removals(self, doomed: set[_Key], prune: Owned | None) -> dict[replica.Place, set[Any]]:
+        removals: dict[replica.Place, set[Any]] = defaultdict(set)
         for member in self.previous.members - self.plan.members:
             rows = self.world[member.table]
-            if member.uuid in rows and member.value in _elements(rows[member.uuid][member.column]):
+            if member.uuid in rows and member.value in values.elements(rows[member.uuid][member.column]):
                 removals[member.table, member.uuid, member.column].add(member.value)
-        for place, values in self._references_to(doomed):
-            removals[place] |= values
+        for place, found in self._references_to(doomed):
+            removals[place] |= found
         if prune is not None:
-            for place, values in self._stray_members(prune):
-                removals[place] |= values
+            for place, found in self._stray_members(prune):
+                removals[place] |= found
         # Deleted rows take their references with them, and columns planned as a whole have them no more.
-        return {place: values for place, values in removals.items() if place[:2] not in doomed and self._ours(place)}
+        return {place: gone for place, gone in removals.items() if place[:2] not in doomed and self._ours(place)}
 
-    def _ours(self, place: tuple[str, row.Uuid, str]) -> bool:
+    def _ours(self, place: replica.Place) -> bool:
         planned = self.planned.get((place[0], place[1]))
         return planned is None or place[2] not in dict(planned.planned())
 
-    def _references_to(self, doomed: set[_Key]) -> Iterator[tuple[tuple[str, row.Uuid, str], set[Any]]]:
+    def _references_to(self, doomed: set[_Key]) -> Iterator[tuple[replica.Place, set[Any]]]:
         """Where the world refers strongly to doomed rows that live only while referenced."""
-        gone: dict[str, set[str]] = defaultdict(set)
         for table, uuid in doomed:
             if not self._is_root(table):
-                gone[table].add(uuid)
-        if not gone:
-            return
-        for table, name, column in self._reference_columns():
-            if not column.strong or column.ref_table not in gone:
-                continue
-            targets = gone[column.ref_table]
-            for uuid, columns in self.world[table].items():
-                if hit := targets & _elements(columns[name]):
-                    yield (table, uuid, name), hit
+                for place in self.world.referrers(uuid):
+                    yield place, {uuid}
 
-    def _stray_members(self, prune: Owned) -> Iterator[tuple[tuple[str, row.Uuid, str], set[Any]]]:
+    def _stray_members(self, prune: Owned) -> Iterator[tuple[replica.Place, set[Any]]]:
         """Elements of owned, planned rows' set columns that aren't planned members."""
         strings = {(table, column) for table, _, column in self.members}
         for table, name, column in self._set_columns():
@@ -182,13 +175,6 @@ class _Diff:
         target = self.world[table].get(uuid) if table in self.world else None
         return target is not None and prune(table, uuid, target)
 
-    def _reference_columns(self) -> Iterator[tuple[str, str, row.Column]]:
-        for table, names in self.world.columns.items():
-            for name in names:
-                column = self.schema[table].columns[name]
-                if column.ref_table is not None and column.kind in {"set", "optional"}:
-                    yield table, name, column
-
     def _set_columns(self) -> Iterator[tuple[str, str, row.Column]]:
         for table, names in self.world.columns.items():
             for name in names:
@@ -206,7 +192,7 @@ class _Diff:
         for (table, _), planned in self.planned.items():
             for column, value in planned.planned():
                 if target := self._target(table, column):
-                    held |= {(target, each) for each in _elements(value)}
+                    held |= {(target, each) for each in values.elements(value)}
         for table, uuid in sorted(needy - held):
             raise Orphan(f"{table} {uuid} is planned, but nothing planned refers to it; plan its parent's membership")
 
@@ -218,14 +204,8 @@ class _Diff:
         return self.schema[table].is_root
 
 
-def _by_column(members: frozenset[row.Member]) -> dict[tuple[str, row.Uuid, str], frozenset[Any]]:
-    grouped: dict[tuple[str, row.Uuid, str], set[Any]] = defaultdict(set)
+def _by_column(members: frozenset[row.Member]) -> dict[replica.Place, frozenset[Any]]:
+    grouped: dict[replica.Place, set[Any]] = defaultdict(set)
     for member in members:
         grouped[member.table, member.uuid, member.column].add(member.value)
     return {place: frozenset(values) for place, values in grouped.items()}
-
-
-def _elements(value: Any) -> frozenset[Any]:
-    if isinstance(value, frozenset):
-        return value
-    return frozenset() if value is None else frozenset((value,))

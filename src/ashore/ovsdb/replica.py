@@ -14,6 +14,10 @@ RowValues: TypeAlias = Mapping[str, Any]
 """A row's monitored columns; never changed in place: a changed row is a new mapping."""
 
 
+Place: TypeAlias = tuple[str, row.Uuid, str]
+"""A row's column: table, row, column."""
+
+
 class Change(msgspec.Struct, frozen=True):
     """One row became ``new`` from ``old``: None where it didn't exist before or doesn't any more."""
 
@@ -33,6 +37,7 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
         self.columns = columns
         self._rows: dict[str, dict[row.Uuid, RowValues]] = {table: {} for table in columns}
         self._views = {table: MappingProxyType(rows) for table, rows in self._rows.items()}
+        self._referrers: dict[str, tuple[Place, ...]] = {}
         self.use_schema(schema)
 
     def use_schema(self, schema: Mapping[str, row.Table]) -> None:
@@ -47,6 +52,29 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
             table: {name: values.default(column) for name, column in columns.items()}
             for table, columns in self._types.items()
         }
+        self._strong = {
+            table: tuple(
+                name for name, column in columns.items() if column.strong and column.kind in {"set", "optional"}
+            )
+            for table, columns in self._types.items()
+        }
+        self._referrers.clear()
+        for table in self._strong:
+            for uuid, content in self._rows[table].items():
+                self._note_references(table, uuid, None, content)
+
+    def referrers(self, uuid: row.Uuid) -> tuple[Place, ...]:
+        """The set and optional columns that refer strongly to a row: looked up, not searched for."""
+        return self._referrers.get(uuid, ())
+
+    def snapshot(self) -> "Replica":
+        """A copy that later updates don't reach; rows are shared, since none is ever changed in place."""
+        made = Replica(self.columns, {})
+        made.schema, made._types, made._defaults = self.schema, self._types, self._defaults
+        made._strong, made._referrers = self._strong, dict(self._referrers)
+        for table, rows in self._rows.items():
+            made._rows[table].update(rows)
+        return made
 
     def __getitem__(self, table: str) -> Mapping[row.Uuid, RowValues]:
         if table not in self._views:
@@ -68,13 +96,14 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
         changes: list[Change] = []
         for table, rows in self._rows.items():
             gone = [uuid for uuid in rows if uuid not in updates.get(table, {})]
-            changes += [Change(table, uuid, rows.pop(uuid), None) for uuid in gone]
+            changes += [Change(table, uuid, self._put(table, uuid, None), None) for uuid in gone]
         return changes + [change for change in self.apply(updates) if change.old != change.new]
 
     def load(self, rows: Mapping[str, Mapping[row.Uuid, RowValues]]) -> None:
         """Puts rows in as they are, defaults filled: for planners' tests and offline looks."""
         for table, content in rows.items():
-            self._rows[table].update({uuid: {**self._defaults[table], **columns} for uuid, columns in content.items()})
+            for uuid, columns in content.items():
+                self._put(table, uuid, {**self._defaults[table], **columns})
 
     def _apply_table(self, table: str, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Change]:
         have, types, defaults = self._rows[table], self._types[table], self._defaults[table]
@@ -90,9 +119,29 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
                 new = {**base, **{name: values.merge(types[name], base[name], wire) for name, wire in part.items()}}
             else:
                 new = None
-            if new is None:
-                have.pop(uuid, None)
-            else:
-                have[uuid] = new
+            self._put(table, uuid, new)
             if old is not None or new is not None:
                 yield Change(table, uuid, old, new)
+
+    def _put(self, table: str, uuid: row.Uuid, new: RowValues | None) -> RowValues | None:
+        """The row is ``new`` from now on; returns what it was."""
+        rows = self._rows[table]
+        old = rows.pop(uuid, None) if new is None else rows.get(uuid)
+        if new is not None:
+            rows[uuid] = new
+        self._note_references(table, uuid, old, new)
+        return old
+
+    def _note_references(self, table: str, uuid: row.Uuid, old: RowValues | None, new: RowValues | None) -> None:
+        for name in self._strong[table]:
+            before, after = values.elements(old[name] if old else None), values.elements(new[name] if new else None)
+            if before is after:
+                continue
+            place = (table, uuid, name)
+            for target in before - after:
+                if left := tuple(each for each in self._referrers[target] if each != place):
+                    self._referrers[target] = left
+                else:
+                    del self._referrers[target]
+            for target in after - before:
+                self._referrers[target] = (*self._referrers.get(target, ()), place)

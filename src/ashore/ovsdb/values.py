@@ -66,6 +66,16 @@ def encode_map(column: row.Column, pairs: Mapping[Any, Any]) -> Any:
     return ["map", [[_to_atom(column.key, k), _to_atom(value_type, v)] for k, v in sorted(pairs.items())]]
 
 
+_NOTHING: frozenset[Any] = frozenset()
+
+
+def elements(value: Any) -> frozenset[Any]:
+    """A set's elements, or those of an optional."""
+    if isinstance(value, frozenset):
+        return value
+    return _NOTHING if value is None else frozenset((value,))
+
+
 def merge(column: row.Column, old: Value, wire: Any) -> Any:
     """The new value, from the old one and what a ``modify`` of update2 or update3 says (ovsdb-server(7), 4.1.14).
 
