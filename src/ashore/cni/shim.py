@@ -232,7 +232,7 @@ def main() -> int:
         output = f'{{"cniVersion":{quote(version)},"code":{trouble.code},"msg":{quote(trouble.msg)}{details}}}'
     except BaseException as error:  # noqa: BLE001 (the runtime can't read a traceback, whatever went wrong)
         told = quote(f"ashore: {type(error).__name__}: {error}")
-        output = f'{{"cniVersion":{quote(version)},"code":{INTERNAL},"msg":{told}}}'
+        output = f'{{"cniVersion":{quote(said["version"])},"code":{INTERNAL},"msg":{told}}}'
     data = output.encode()
     try:
         while data:

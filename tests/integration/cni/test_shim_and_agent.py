@@ -311,3 +311,14 @@ def test_installing_twice_changes_nothing_and_leaves_no_draft(tmp_path: Path) ->
         install.install(tmp_path / "bin", tmp_path / "net.d", tmp_path / "cni.sock")
     assert [path.name for path in (tmp_path / "bin").iterdir()] == [install.PLUGIN]
     assert [path.name for path in (tmp_path / "net.d").iterdir()] == [install.CONFLIST]
+
+
+def test_a_bug_in_the_shim_is_an_error_object_too(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_said: dict[str, str]) -> str:
+        raise LookupError("oops")
+
+    monkeypatch.setattr(shim, "serve", broken)
+    assert shim.main() == 1
+    assert json.loads(capfd.readouterr().out)["code"] == cni.INTERNAL
