@@ -2,6 +2,7 @@
 """The modes of an agent: one frozen table, looked up once by ``main``; nobody else asks which mode it is."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ashore import kube, netlink
-from ashore.agent import attach, devices, host_half, node_host, peer, records, settings
+from ashore.agent import attach, devices, host_half, mixed_pool, node_host, peer, records, settings
 from ashore.api import names, net
 from ashore.kube import objects
 
@@ -77,14 +78,23 @@ async def _full(given: settings.Settings, api: kube.Client, check: Checks) -> Ta
 
     database = switch_half.open_database(given)
     sources = host_half.Sources.of(api, given.node)
-    place = switch_half.Place(given.node, switch_half.Pairs(), gateway.ThisSystem(database))
+    place = switch_half.Place(given.node, switch_half.Pairs(given.sys_root), gateway.ThisSystem(database))
     switch = switch_half.SwitchHalf(given, sources, database, place)
     kernel = netlink.LinuxKernel()
-    store = records.Records(given.state_dir / "veths")
+    store = records.Records(given.state_dir / "devices")
+    nic = switch_half.Nic(given.sys_root)
     local = peer.LocalPeer(
-        switch.plugger, lambda pod: attach.pod_network(sources.pods, pod), switch.local_problem
+        switch.plugger, lambda pod: attach.pod_network(sources.pods, pod), switch.local_problem, nic.representor
     )  # fmt: skip
-    parts = host_half.Parts(node_host.ManagementVeth(kernel), devices.VethPool(kernel, store), local)
+    find = functools.partial(mixed_pool.switched_pf, given.sys_root, switch.uplink, pci=given.pf)
+    half: host_half.HostHalf
+
+    def count_changed() -> None:
+        half.node.look_soon()
+
+    vfs = devices.VfPool(find, kernel, store, count_changed, others=given.device_plugin_vfs)
+    pool = mixed_pool.MixedPool(vfs, devices.VethPool(kernel, store))
+    parts = host_half.Parts(node_host.ManagementVeth(kernel), pool, local)
     half = host_half.HostHalf(given, sources, kernel, parts)
     check("host", half.gate)
     check("switch", switch.local_problem)
@@ -110,7 +120,7 @@ TABLE: Mapping[str, Mode] = MappingProxyType(
         for mode in (
             Mode("dpu-host", (*_HOST_WATCHES, "leases"), ("kube", "netlink", "hardware"), _dpu_host),
             Mode("dpu", _HOST_WATCHES, ("kube", "netlink", "hardware", "ovsdb", "ovs"), _dpu),
-            Mode("full", _HOST_WATCHES, ("kube", "netlink", "ovsdb", "ovs"), _full),
+            Mode("full", _HOST_WATCHES, ("kube", "netlink", "hardware", "ovsdb", "ovs"), _full),
         )
     }
 )

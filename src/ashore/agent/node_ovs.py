@@ -49,6 +49,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     pod_mtu: Callable[[], int] = lambda: 0
     encap_family: Callable[[], int] = lambda: 4
     gateway: Callable[[objects.Node], annotations.GatewayConfig | None] = lambda _node: None
+    offload_problem: Callable[[], str] = lambda: ""
 
 
 async def host_node_name(client: ovsdb.Client) -> net.NodeName:
@@ -222,6 +223,7 @@ class NodeOvs:
             annotations.NODE_CHASSIS_ID: chassis,
             annotations.NODE_ENCAP_IPS: annotations.encode_string_list([encap_ip]),
             annotations.MTU_PROBLEM: self._mtu_problem or None,
+            annotations.OFFLOAD_PROBLEM: self._around.offload_problem() or None,
         }
         if host := node.metadata.annotations.get(annotations.PRIMARY_DPU_HOST_ADDR):
             wanted[annotations.NODE_PRIMARY_IFADDR] = host

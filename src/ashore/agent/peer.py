@@ -207,11 +207,16 @@ class LocalPeer:
     """The switch on this very node, by its Plugger."""
 
     def __init__(
-        self, plugger: seam.Plugger, network: Callable[[objects.Pod], Any], problem: Callable[[], str]
+        self,
+        plugger: seam.Plugger,
+        network: Callable[[objects.Pod], Any],
+        problem: Callable[[], str],
+        representor: Callable[[int, int], str | None] = lambda _pf, _vf: None,
     ) -> None:
         self._plugger = plugger
         self._network = network
         self._problem = problem
+        self._representor = representor
 
     def problem(self) -> str:
         """Why this node's switch can't be used."""
@@ -224,13 +229,20 @@ class LocalPeer:
             limits = bandwidth.read(pod)
             request = seam.PlugRequest(
                 pod=net.PodKey(record.namespace, record.name), pod_uid=record.pod_uid, sandbox=record.sandbox,
-                network=network, representor=record.representor, vf_netdev_name=record.netdev,
+                network=network, representor=self._other_end(record), vf_netdev_name=record.netdev,
                 ingress_bps=limits.ingress_bps, egress_bps=limits.egress_bps,
             )  # fmt: skip
             await self._plugger.plug(request)
         except (seam.PlugError, bandwidth.BadBandwidth) as error:
             text = f"ashore: pod {record.namespace}/{record.name}: not connected: {error}"
             raise cni.Failure(cni.DPU_REFUSED, text) from error
+
+    def _other_end(self, record: records.Record) -> str:
+        """The pair's other end, or a VF's representor. Raises seam.PlugError."""
+        found = record.representor or self._representor(record.pf_id, record.vf_id)
+        if not found:
+            raise seam.PlugError(f"VF {record.pci} has no representor here; is the eSwitch in switchdev mode?")
+        return found
 
     async def disconnect(self, record: records.Record) -> None:
         """Unplug the representor."""

@@ -17,6 +17,7 @@ from ashore.agent import (
     host_half,
     node_host,
     node_ovs,
+    offload,
     plugger,
     settings,
 )
@@ -53,23 +54,19 @@ class Nic:
         return {port.netdev for port in hardware.list_ports(self._root)} - fabric
 
 
-class Pairs:
-    """The veth pairs of a full node, in the same words; pods' ends are named by whoever plugs them."""
+class Pairs(Nic):
+    """A full node's ports: veth pairs, whose ends are named by whoever plugs them, and its NIC's representors."""
 
     def representor(self, pf: int, vf: int) -> str | None:
         """The management port's other end; pods' don't come by number."""
         return node_host.ManagementVeth.REPRESENTOR if (pf, vf) == (0, 0) else None
-
-    def representors(self) -> Collection[str]:
-        """None beside those that are being plugged."""
-        return ()
 
 
 class Place(msgspec.Struct, frozen=True):
     """Which host this switch serves, and where its ports and the host itself are found."""
 
     host: str
-    nic: Nic | Pairs
+    nic: Nic
     seen_as: gateway.Host
 
 
@@ -102,9 +99,10 @@ class SwitchHalf:
         self._kernel = kernel
         self._place = place
         self.gateway = self._compose_gateway(given)
+        self.offload = self._compose_offload(given)
         around = node_ovs.Surroundings(
             credentials=given.credentials, eswitch=nic, links=self._links, addresses=addresses,
-            uplink=self._uplink, gateway=self.gateway.config,
+            uplink=self.uplink, gateway=self.gateway.config, offload_problem=self.offload.problem,
             pod_mtu=lambda: _settings(sources, lambda found: found.mtu, 0),
             encap_family=lambda: _settings(sources, lambda found: found.encap_family, 4),
         )  # fmt: skip
@@ -124,11 +122,25 @@ class SwitchHalf:
             gateway.Surroundings(
                 database=self._database, node=lambda: self.node.node(), settings=lambda: _parsed(self._sources),  # noqa: PLW0108 (it comes later)
                 running=self._daemons, external=external, integration=integration, host=self._place.seen_as,
-                uplink=self._uplink, observe=self._kernel.observe,
+                uplink=self.uplink, observe=self._kernel.observe,
             )
         )  # fmt: skip
 
-    def _uplink(self) -> str | None:
+    def _compose_offload(self, given: settings.Settings) -> offload.Offload:
+        def setting() -> str | None:
+            found = _parsed(self._sources)
+            return found.offload if found else None
+
+        return offload.Offload(
+            self._database,
+            setting,
+            has_eswitch=lambda: hardware.has_eswitch(given.sys_root, self.uplink() or ""),
+            changed=lambda: self.node.look(),  # noqa: PLW0108 (it comes later)
+            vswitchd=self._daemons.vswitchd_pid,
+        )
+
+    def uplink(self) -> str | None:
+        """The external bridge's port to the fabric."""
         return _uplink(self._database, self._place.nic.representors())
 
     async def problem(self) -> str:
@@ -143,10 +155,12 @@ class SwitchHalf:
         """What both a DPU and a full node run."""
         for informer in (self._sources.nodes, self._sources.configs):
             informer.subscribe(lambda _old, _new: self.gateway.look())
+            informer.subscribe(lambda _old, _new: self.offload.look())
         return (
             self.node.run(on_gate=self.pods.look_at_problems),
             self._links.run(self._links_changed),
             self.gateway.run(on_routes=self.node.look),
+            self.offload.run(),
         )
 
     def dpu_tasks(self) -> tuple[Coroutine[Any, Any, None], ...]:

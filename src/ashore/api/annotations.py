@@ -30,6 +30,7 @@ ZONE_NAME = PREFIX + "zone-name"
 FREE_VFS = "dpu.ashore.dev/free-vfs"
 """Decimal count of VFs that pods may still take; written by the dpu-host agent."""
 MTU_PROBLEM = "dpu.ashore.dev/mtu-problem"
+OFFLOAD_PROBLEM = "dpu.ashore.dev/offload-problem"
 """Why the agent with OVS refuses to serve (an uplink whose MTU is too small); absent when all is well."""
 
 T = TypeVar("T")
@@ -115,8 +116,8 @@ class ManagementPort(msgspec.Struct, frozen=True):
     func_id: int = msgspec.field(name="FuncId", default=0)
 
 
-class GatewayConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node's leg to the outside, as ``l3-gateway-config`` carries it for one network."""
+class GatewayConfig(msgspec.Struct, frozen=True):
+    """A node's leg to the outside, as ``l3-gateway-config`` carries it for one network. Go readers want every field."""
 
     mode: str = "shared"
     bridge_id: str = msgspec.field(name="bridge-id", default="")

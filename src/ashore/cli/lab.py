@@ -28,17 +28,33 @@ def lab() -> None:
 @click.option("--pairs", type=click.IntRange(0, 99), default=2, show_default=True, help="Hosts with a DPU.")
 @click.option("--full-nodes", type=click.IntRange(0, 99), default=1, show_default=True, help="Nodes without a DPU.")
 @click.option("--vfs", type=click.IntRange(1, 126), default=16, show_default=True, help="Virtual functions per pair.")
+@click.option(
+    "--full-node-vfs",
+    type=click.IntRange(0, 126),
+    default=0,
+    show_default=True,
+    help="Virtual functions of a full node's own NIC, which then has an eSwitch; 0: a plain NIC and veth pods.",
+)
 @click.option("--ip-families", default="ipv4,ipv6", show_default=True, help="Pods' and services', primary first.")
 @click.option("--agents/--no-agents", default=True, help="Whether ashore's own processes run.")
 @click.option("--demo/--no-demo", "with_demo", default=True, help="Whether pods try each other at the end.")
 @out.format_option
 @out.guarded
 def up(  # noqa: PLR0913 (each is one option of the command)
-    *, name: str, pairs: int, full_nodes: int, vfs: int, ip_families: str, agents: bool, with_demo: bool, output: str
+    *,
+    name: str,
+    pairs: int,
+    full_nodes: int,
+    vfs: int,
+    full_node_vfs: int,
+    ip_families: str,
+    agents: bool,
+    with_demo: bool,
+    output: str,
 ) -> None:
     """Make a lab, or bring back what it lacks; then have pods on every kind of node try each other."""
     start = time.monotonic()
-    shape = spec.Shape(pairs, full_nodes, vfs, _families(ip_families), agents)
+    shape = spec.Shape(pairs, full_nodes, vfs, full_node_vfs, _families(ip_families), agents)
     world.up(name, shape, toolbox.resolve, say=out.say)
     seconds_to_ready = time.monotonic() - start
     report = None

@@ -10,10 +10,12 @@ from ashore.hardware.representors import (
     NoHostMac,
     NoRepresentor,
     Port,
+    has_eswitch,
     host_mac,
     list_ports,
     pf_representor,
     uplinks,
+    vendor_of,
     vf_representor,
 )
 from ashore.hardware.sysfs import HardwareError, Unreadable
@@ -29,6 +31,7 @@ __all__ = [
     "Unreadable",
     "Vf",
     "choose_pf",
+    "has_eswitch",
     "host_mac",
     "is_address",
     "list_pfs",
@@ -36,5 +39,6 @@ __all__ = [
     "pf_representor",
     "read_pf",
     "uplinks",
+    "vendor_of",
     "vf_representor",
 ]

@@ -69,6 +69,17 @@ def uplinks(root: Path) -> tuple[Port, ...]:
     return tuple(port for port in list_ports(root) if any(pattern.match(port.port_name) for pattern in patterns))
 
 
+def has_eswitch(root: Path, netdev: str) -> bool:
+    """Whether a netdev is a port of a switch in a NIC."""
+    return any(port.netdev == netdev for port in list_ports(root))
+
+
+def vendor_of(root: Path, netdev: str) -> description.Vendor | None:
+    """The family of a netdev's NIC; None for one that isn't described here."""
+    told = sysfs.text(root / _NET / netdev / "device" / "vendor")
+    return next((vendor for vendor in VENDORS if vendor.pci_vendor == told), None)
+
+
 def host_mac(root: Path, pf: int = 0) -> Mac:
     """The host PF's MAC as the NIC tells its DPU.
 

@@ -45,6 +45,7 @@ def plan(shape: spec.Shape) -> tuple[Link, ...]:
             links += [vf_link(node.index, vf) for vf in range(shape.vfs)]
         elif node.mode == "full":
             links.append(_to_fabric(node, addresses.UPLINK, "uplink", 0x100 + node.index))
+            links += [own_vf_link(node.index, vf) for vf in range(shape.full_vfs)]
     return tuple(links)
 
 
@@ -58,6 +59,14 @@ def vf_link(pair: int, vf: int) -> Link:
     """A VF and its representor."""
     near = End(f"host-{pair}", addresses.vf_name(vf), addresses.mac("vf", pair, vf), addresses.vf_slot(vf))
     return Link(near, End(f"dpu-{pair}", addresses.vf_representor(vf), alias=f"pf0vf{vf}"))
+
+
+def own_vf_link(full: int, vf: int) -> Link:
+    """A VF of a full node's own NIC and its representor: both on that node."""
+    node = f"full-{full}"
+    mac = addresses.mac("vf", 0x100 + full, vf)
+    near = End(node, f"{addresses.UPLINK}v{vf}", mac, addresses.vf_slot(vf))
+    return Link(near, End(node, addresses.vf_representor(vf), alias=f"pf0vf{vf}"))
 
 
 def _to_fabric(node: spec.Node, name: str, kind: str, index: int) -> Link:

@@ -61,14 +61,18 @@ class Nic:
         elif self.node.mode == "dpu":
             tree = sysfs.plan_dpu(found, self.node.index)
         else:
-            tree = sysfs.plan_full(found)
+            tree = sysfs.plan_full(found, self.node.index, self._lab.shape.full_vfs)
         sysfs.apply(self._root, old=self._tree, new=tree)
         self._tree = tree
 
     def lost(self) -> list[links.Link]:
-        """A DPU's VF pairs that no longer exist."""
+        """The VF pairs that no longer exist, of a DPU or of a full node's own NIC."""
         there = {netdev.name for netdev in self.netdevs()}
-        wanted = [links.vf_link(self.node.index, vf) for vf in range(self._lab.shape.vfs)]
+        shape, index = self._lab.shape, self.node.index
+        if self.node.mode == "dpu":
+            wanted = [links.vf_link(index, vf) for vf in range(shape.vfs)]
+        else:
+            wanted = [links.own_vf_link(index, vf) for vf in range(shape.full_vfs)]
         return [link for link in wanted if link.far.name not in there]
 
 
@@ -87,9 +91,10 @@ def main(root: pathlib.Path) -> None:
         for key, _mask in selector.select():
             nic = key.data
             nic.drain()
-            if nic.node.mode == "dpu" and (lost := nic.lost()):
+            if nic.node.has_ovs and (lost := nic.lost()):
                 links.make(lab.name, lost)
-                nics[f"host-{nic.node.index}"].refresh()
+                if nic.node.mode == "dpu":
+                    nics[f"host-{nic.node.index}"].refresh()
             nic.refresh()
 
 

@@ -34,6 +34,8 @@ class Shape(msgspec.Struct, frozen=True):
     full_nodes: int = 1
     vfs: int = 16
     """Virtual functions of each pair's NIC."""
+    full_vfs: int = 0
+    """Virtual functions of each full node's own NIC; 0: a NIC without an eSwitch."""
     families: tuple[int, ...] = (4, 6)
     """IP versions of pods and services, the primary one first. The fabric itself always has both."""
     agents: bool = True

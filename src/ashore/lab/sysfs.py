@@ -39,9 +39,13 @@ class Netdev(msgspec.Struct, frozen=True):
 def plan_host(netdevs: tuple[Netdev, ...], vfs: int) -> Tree:
     """A host's PF and VFs; those whose netdev is elsewhere have an empty ``net``."""
     by_slot = {netdev.alias: netdev for netdev in netdevs if netdev.alias}
+    return _functions(by_slot.get(addresses.PF_SLOT), by_slot, vfs)
+
+
+def _functions(pf_netdev: Netdev | None, by_slot: Mapping[str, Netdev], vfs: int) -> dict[str, Text | Symlink]:
     tree: dict[str, Text | Symlink] = {}
     pf = f"bus/pci/devices/{addresses.PF_SLOT}"
-    tree |= _function(pf, _PF_DEVICE, by_slot.get(addresses.PF_SLOT))
+    tree |= _function(pf, _PF_DEVICE, pf_netdev)
     tree[f"{pf}/sriov_numvfs"] = Text(str(vfs))
     tree[f"{pf}/sriov_totalvfs"] = Text(str(vfs))
     for vf in range(vfs):
@@ -57,8 +61,18 @@ def plan_dpu(netdevs: tuple[Netdev, ...], pair: int) -> Tree:
     """A DPU's uplink and representors, and its view of the host's PF."""
     pf = f"bus/pci/devices/{addresses.PF_SLOT}"
     uplink = next((netdev for netdev in netdevs if netdev.name == addresses.UPLINK), None)
-    tree = _function(pf, _PF_DEVICE, uplink)
-    switch = f"02a5{pair:04x}0000"
+    tree = _function(pf, _PF_DEVICE, uplink) | _ports(netdevs, f"02a5{pair:04x}0000")
+    if uplink is not None:
+        mac = addresses.mac("pf", pair)
+        config = f"MAC        : {mac}\nMaxTxRate  : 0\nState      : Follow"
+        tree[f"{pf}/net/{uplink.name}/smart_nic/pf/config"] = Text(config)
+    return tree
+
+
+def _ports(netdevs: tuple[Netdev, ...], switch: str) -> dict[str, Text | Symlink]:
+    """What makes netdevs the ports of an eSwitch: the uplink and the representors among them."""
+    pf = f"bus/pci/devices/{addresses.PF_SLOT}"
+    tree: dict[str, Text | Symlink] = {}
     for netdev in netdevs:
         if netdev.name == addresses.UPLINK:
             port, here = "p0", f"{pf}/net/{netdev.name}"
@@ -69,17 +83,16 @@ def plan_dpu(netdevs: tuple[Netdev, ...], pair: int) -> Tree:
             continue
         tree[f"{here}/phys_switch_id"] = Text(switch)
         tree[f"{here}/phys_port_name"] = Text(port)
-    if uplink is not None:
-        mac = addresses.mac("pf", pair)
-        config = f"MAC        : {mac}\nMaxTxRate  : 0\nState      : Follow"
-        tree[f"{pf}/net/{uplink.name}/smart_nic/pf/config"] = Text(config)
     return tree
 
 
-def plan_full(netdevs: tuple[Netdev, ...]) -> Tree:
-    """A plain NIC without an eSwitch."""
+def plan_full(netdevs: tuple[Netdev, ...], index: int, vfs: int) -> Tree:
+    """A full node's own NIC: plain, or with VFs and an eSwitch in switchdev mode."""
     uplink = next((netdev for netdev in netdevs if netdev.name == addresses.UPLINK), None)
-    return _function(f"bus/pci/devices/{addresses.PF_SLOT}", _PF_DEVICE, uplink)
+    if not vfs:
+        return _function(f"bus/pci/devices/{addresses.PF_SLOT}", _PF_DEVICE, uplink)
+    by_slot = {netdev.alias: netdev for netdev in netdevs if netdev.alias}
+    return _functions(uplink, by_slot, vfs) | _ports(netdevs, f"02a51{index:03x}0000")
 
 
 def _function(here: str, device: str, netdev: Netdev | None) -> dict[str, Text | Symlink]:

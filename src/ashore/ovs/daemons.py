@@ -34,6 +34,13 @@ class Daemons:
             return f"ovs-vswitchd doesn't answer: {error}"
         return ""
 
+    def vswitchd_pid(self) -> int | None:
+        """The process id of ovs-vswitchd; None where it doesn't run."""
+        try:
+            return int((self.run_dir / f"{VSWITCHD}.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
     async def vswitchd_gone(self) -> None:
         """Returns when the ovs-vswitchd that runs now has gone; a connection to it tells.
 

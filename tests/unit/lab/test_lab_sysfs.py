@@ -66,7 +66,7 @@ def test_all_ports_of_a_dpu_are_of_one_switch(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_plain_nic_has_no_switch(tmp_path: pathlib.Path) -> None:
-    sysfs.apply(tmp_path, old={}, new=sysfs.plan_full((sysfs.Netdev("p0", "p0", "02:a5:03:00:01:01"),)))
+    sysfs.apply(tmp_path, old={}, new=sysfs.plan_full((sysfs.Netdev("p0", "p0", "02:a5:03:00:01:01"),), 1, 0))
     assert list(tmp_path.rglob("phys_switch_id")) == []
 
 

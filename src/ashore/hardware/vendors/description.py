@@ -19,3 +19,5 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     uplink: str
     pf_port: str
     vf_port: str
+    offloads: dict[str, str]
+    """By feature of a flow (``wiring.offload.FEATURES``): "yes" or "no"; what isn't listed isn't known."""
