@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modes of an agent: one frozen table, looked up once by ``main``; nobody else asks which mode it is."""
+"""The modes of an agent: one frozen table, looked up once by ``process``; nobody else asks which mode it is."""
 
 import asyncio
 import functools

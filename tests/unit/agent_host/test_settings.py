@@ -52,3 +52,14 @@ def test_a_wrong_mode_ends_the_program_with_one_line() -> None:
     reply = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert reply.returncode == 2
     assert reply.stderr.splitlines() == ["ashore-agent: --mode is 'nic'; give one of dpu-host, dpu, full"]
+
+
+def test_an_agent_carries_nothing_that_only_people_s_door_needs() -> None:
+    code = (
+        "import sys; from ashore.agent import main; sys.argv = ['ashore-agent', '--mode', 'nic']\n"
+        "try: main.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'rich.console', 'click', 'cryptography'} & set(sys.modules)), 'ashore.agent.modes' in sys.modules)"
+    )
+    reply = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert reply.stdout.strip() == "[] True"
