@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where ``ashore-agent`` begins: settles how this process uses memory before anything large is loaded."""
 
+import contextlib
 import ctypes
 import sys
 from typing import Any
@@ -15,7 +16,8 @@ def main() -> None:
     modules: dict[str, Any] = sys.modules
     modules.setdefault("rich", None)
     # Threads that enter namespaces are short and many; each would get a heap of its own, which stays.
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     from ashore.agent import process  # noqa: PLC0415 (see above)
 
     process.main()
