@@ -27,6 +27,7 @@ class OurHost:
         self._folder = folder
         self._sys = folder / "sys"
         self._tasks = cluster.Tasks()
+        self._results: dict[str, dict[str, Any]] = {}  # what a runtime keeps of each sandbox's ADD
         self.kernel.default_routes = ("ens1f0",)
         self.kernel.add_device("ens1f0", PF)
         link = self.kernel.namespaces[""]["ens1f0"].link
@@ -71,12 +72,16 @@ class OurHost:
         netns = NETNS.format(sandbox)
         self.kernel.namespaces.setdefault(netns, {})
         uid = uid or pod.metadata.uid
+        kept = {"prevResult": self._results[sandbox]} if sandbox in self._results else {}
         args = f"K8S_POD_NAMESPACE=ns;K8S_POD_NAME={pod.metadata.name};K8S_POD_UID={uid}"
         request = cni.Request(
             command=command, container_id=sandbox, netns=netns, ifname="eth0", args=args, pod_uid=uid,
-            config={"cniVersion": "1.1.0"},
+            config={"cniVersion": "1.1.0"} | kept,
         )  # fmt: skip
-        return await self.half._attach.handle(request)
+        result = await self.half._attach.handle(request)
+        if command == "ADD":
+            self._results[sandbox] = result
+        return result
 
     def inside(self, sandbox: str = "s1") -> set[str]:
         """Addresses of the sandbox's interface; empty when it has none."""
