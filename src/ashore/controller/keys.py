@@ -9,6 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from ashore.api import net
+from ashore.services import view
 
 
 class ConfigKey(msgspec.Struct, frozen=True):
@@ -35,10 +36,22 @@ class EventKey(msgspec.Struct, frozen=True):
     told_by: net.PodKey
 
 
+class ServiceKey(msgspec.Struct, frozen=True):
+    """A service's load balancers."""
+
+    service: view.ServiceName
+
+
+class ReachKey(msgspec.Struct, frozen=True):
+    """A group of load balancers that services share."""
+
+    reach: view.Reach
+
+
 class WholeZone(msgspec.Struct, frozen=True):
     """All northbound content at once: drift repaired, leftovers removed."""
 
     zone: str
 
 
-Key: TypeAlias = ConfigKey | NodeKey | PodKey | EventKey | WholeZone
+Key: TypeAlias = ConfigKey | NodeKey | PodKey | EventKey | ServiceKey | ReachKey | WholeZone

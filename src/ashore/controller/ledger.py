@@ -25,6 +25,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     has_management_port: bool = False
     host_addresses: tuple[net.Interface, ...] = ()
     gateway: GatewayView | None = None
+    topology_zone: str = ""
 
 
 class PodRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class Ledger:
             has_management_port=record.has_management_port,
             host_addresses=record.host_addresses,
             gateway=record.gateway,
+            topology_zone=record.topology_zone,
         )
         self._nodes[record.name] = view
         return view, problems

@@ -46,9 +46,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
         health = _health(doors)
         with runtime.stop_signals(stop), runtime.serve_metrics(settings.metrics, health):
             await runtime.run_all(
-                doors.nodes.run(),
-                doors.pods.run(),
-                doors.configs.run(),
+                *(informer.run() for informer in doors.informers),
                 doors.northbound.run(),
                 elector.run(functools.partial(_lead, doors)),
                 stop=stop,
@@ -69,6 +67,8 @@ async def open_doors(settings: Settings) -> AsyncIterator[reign.Doors]:
             nodes=kube.Informer(client, kube.NODES),
             pods=kube.Informer(client, kube.PODS),
             configs=kube.Informer(client, kube.NETWORK_CONFIGS),
+            services=kube.Informer(client, kube.SERVICES),
+            slices=kube.Informer(client, kube.ENDPOINT_SLICES),
             northbound=ovsdb.Client(
                 remotes=northbound_remotes(settings),
                 database=nb.DATABASE,
@@ -94,7 +94,7 @@ def open_elector(settings: Settings) -> runtime.Elector:
 
 def _health(doors: reign.Doors) -> runtime.Health:
     health = runtime.Health()
-    for informer in (doors.nodes, doors.pods, doors.configs):
+    for informer in doors.informers:
         health.add(informer.kind.plural, functools.partial(_informer_problem, informer))
     health.add("northbound", lambda: None if doors.northbound.connected else doors.northbound.problem)
     return health

@@ -10,6 +10,7 @@ import structlog
 from ashore import kube, runtime
 from ashore.controller import api, keys, zone
 from ashore.controller.ledger import Ledger
+from ashore.controller.service_book import ServiceBook
 from ashore.kube import objects
 
 log = structlog.get_logger(__name__)
@@ -23,7 +24,10 @@ class Means:
 
     nodes: kube.Informer[objects.Node]
     pods: kube.Informer[objects.Pod]
+    services: kube.Informer[objects.Service]
+    slices: kube.Informer[objects.EndpointSlice]
     ledger: Ledger
+    book: ServiceBook
     writer: zone.ZoneWriter
     writes: api.Writes
     queue: runtime.WorkQueue[keys.Key]

@@ -22,6 +22,7 @@ class Nodes:
         self._nodes = means.nodes
         self._pods = means.pods
         self._ledger = means.ledger
+        self._book = means.book
         self._writer = means.writer
         self._writes = means.writes
         self._queue = means.queue
@@ -42,6 +43,7 @@ class Nodes:
             # Its pods' ports hang on its switch, its subnets and its chassis.
             self._look_at_pods(name)
             log.info("node-planned", node=name, subnets=[str(s) for s in view.subnets], chassis=view.chassis)
+        self._look_at_services(name)
         share = self._ledger.shares[name]
         await both(
             self._writer.settle(keys.NodeKey(name), *(map(keys.PodKey, pods) if view != before else ())),
@@ -57,11 +59,19 @@ class Nodes:
             return
         pods = self._ledger.drop_node(name)
         log.info("node-dropped", node=name, pods=len(pods))
+        for pod in pods:
+            self._book.put_pod(pod, None)
+        self._look_at_services(name)
         self._writes.forget(kube.NODES, kube.ObjectKey("", name))
         await self._writer.settle(keys.NodeKey(name), *map(keys.PodKey, pods))
         self._queue.forget(keys.NodeKey(name))
         for other in self._short:
             self._queue.add(keys.NodeKey(other))
+
+    def _look_at_services(self, name: net.NodeName) -> None:
+        """Load balancers with endpoints on this node, and groups that its switch or router is in, may be others now."""
+        for key in self._book.put_node(self._ledger.view, name):
+            self._queue.add(key)
 
     def _look_at_pods(self, name: net.NodeName) -> None:
         for pod in self._pods.store.values():

@@ -7,7 +7,7 @@ import structlog
 
 from ashore import kube, runtime
 from ashore.api import net
-from ashore.controller import keys, metrics, records
+from ashore.controller import keys, metrics, records, service_records
 from ashore.controller.ledger import PodRecord
 from ashore.controller.means import Means, both
 from ashore.ipam.slots import REST_S, Exhausted, Rejected
@@ -23,6 +23,7 @@ class Pods:
     def __init__(self, means: Means) -> None:
         self._pods = means.pods
         self._ledger = means.ledger
+        self._book = means.book
         self._writer = means.writer
         self._writes = means.writes
         self._queue = means.queue
@@ -50,6 +51,7 @@ class Pods:
             if record.is_finished and not record.recorded:
                 return
             view = await self._assign(found, record)
+        self._book.put_pod(key, service_records.host_ports(found, view))
         # Both at once: the CNI waits for the annotation, the DPU for the port, and neither for the other.
         await both(
             self._writes.patch(kube.PODS, found, lambda now: _body(records.pod_notes(now, view))),
@@ -75,6 +77,7 @@ class Pods:
         if held is None or (record is not None and (record.uid, record.node) == (held.uid, held.node)):
             return
         self._ledger.drop_pod(key, self._now())
+        self._book.put_pod(key, None)
         log.info("pod-freed", pod=str(key), addresses=[str(a.ip) for a in held.addresses])
         self.free_later(held.node)
         await self._writer.settle(keys.PodKey(key))

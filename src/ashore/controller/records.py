@@ -39,6 +39,7 @@ def node_record(found: objects.Node, zone: str) -> NodeRecord | None:
         has_management_port=annotations.NODE_MGMT_PORT in notes,
         host_addresses=_host_addresses(notes),
         gateway=_gateway(notes, net.NodeName(found.metadata.name)),
+        topology_zone=found.metadata.labels.get("topology.kubernetes.io/zone", ""),
     )
 
 

@@ -7,15 +7,28 @@ import datetime as dt
 import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Never
+from typing import Any, Never
 
 import msgspec
 import structlog
 
 from ashore import kube, ovsdb, runtime
 from ashore.api import names, net
-from ashore.controller import api, config_key, keys, means, metrics, node_key, pod_key, records, zone
+from ashore.controller import (
+    api,
+    config_key,
+    keys,
+    means,
+    metrics,
+    node_key,
+    pod_key,
+    records,
+    service_key,
+    service_records,
+    zone,
+)
 from ashore.controller.ledger import Ledger, NodeRecord
+from ashore.controller.service_book import ServiceBook
 from ashore.kube import objects
 
 log = structlog.get_logger(__name__)
@@ -32,11 +45,18 @@ class Doors:
     nodes: kube.Informer[objects.Node]
     pods: kube.Informer[objects.Pod]
     configs: kube.Informer[objects.NetworkConfig]
+    services: kube.Informer[objects.Service]
+    slices: kube.Informer[objects.EndpointSlice]
     northbound: ovsdb.Client
+
+    @property
+    def informers(self) -> tuple[kube.Informer[Any], ...]:
+        """All watches of the API."""
+        return self.nodes, self.pods, self.configs, self.services, self.slices
 
     async def synced(self) -> None:
         """Returns when everything is loaded: nothing is planned, let alone pruned, before."""
-        for informer in (self.nodes, self.pods, self.configs):
+        for informer in self.informers:
             await informer.synced.wait()
         await self.northbound.synced()
 
@@ -48,6 +68,7 @@ class Reign:
         self.doors = doors
         self.term = term
         self.ledger = Ledger(zone_name)
+        self.book = ServiceBook(zone_name)
         self.queue: runtime.WorkQueue[keys.Key] = runtime.WorkQueue()
         self._zone = zone_name
         self._over = asyncio.Event()
@@ -64,11 +85,22 @@ class Reign:
             raise runtime.NotLeader(str(error)) from error
         self.writes = api.Writes(self.doors.api, self.term.check)
         self.writer = zone.ZoneWriter(
-            self.doors.northbound, lambda: self.ledger.view, fence=fence, check=self.term.check
+            self.doors.northbound, lambda: self.ledger.view, fence=fence, check=self.term.check, services=self.book
         )  # fmt: skip
-        parts = means.Means(self.doors.nodes, self.doors.pods, self.ledger, self.writer, self.writes, self.queue)
+        parts = means.Means(
+            nodes=self.doors.nodes,
+            pods=self.doors.pods,
+            services=self.doors.services,
+            slices=self.doors.slices,
+            ledger=self.ledger,
+            book=self.book,
+            writer=self.writer,
+            writes=self.writes,
+            queue=self.queue,
+        )
         self.pods = pod_key.Pods(parts)
         self.nodes = node_key.Nodes(parts)
+        self.services = service_key.Services(parts)
         metrics.LEADING.set(1)
         try:
             with self._subscribed():
@@ -120,6 +152,10 @@ class Reign:
                 await self.pods.reconcile(pod)
             case keys.EventKey(pod):
                 await self.pods.tell(pod)
+            case keys.ServiceKey(service):
+                await self.services.reconcile(service)
+            case keys.ReachKey():
+                await self.writer.settle(key)
             case keys.WholeZone():
                 await self.writer.settle_all()
         metrics.NODES.set(len(self.ledger.view.nodes))
@@ -149,6 +185,11 @@ class Reign:
             log.warning("record-does-not-stand", object=what, why=why)
         texts = zone.stale_addresses(self.doors.northbound.replica)
         self.ledger.rest(map(ipaddress.ip_address, texts), asyncio.get_running_loop().time())
+        self.book.begin(self.ledger.view)
+        for pod in seen:
+            key = records.key_of(pod)
+            self.book.put_pod(key, service_records.host_ports(pod, self.ledger.pod(key)))
+        self.services.begin()
         await self.writer.settle_all()
         for node in self.doors.nodes.store:
             self.queue.add(keys.NodeKey(net.NodeName(node.name)))
@@ -167,6 +208,8 @@ class Reign:
             self.doors.nodes.subscribe(self._node_changed),
             self.doors.pods.subscribe(self._pod_changed),
             self.doors.configs.subscribe(lambda _old, _new: self.queue.add(keys.ConfigKey())),
+            self.doors.services.subscribe(self.services.service_changed),
+            self.doors.slices.subscribe(self.services.slice_changed),
             self.doors.northbound.subscribe_state(self._northbound_changed),
         ]
         try:

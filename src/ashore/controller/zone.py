@@ -58,6 +58,22 @@ class Northbound(Protocol):
         """See Client.transact."""
 
 
+class Planner(Protocol):
+    """Who plans beside the topology."""
+
+    def plan_key(self, key: keys.Key) -> row.Plan:
+        """What to add to a key's plan."""
+
+    def parents_of(self, key: keys.Key) -> Iterable[keys.Key]:
+        """The keys whose rows have to be there first."""
+
+    def all_keys(self) -> Iterable[keys.Key]:
+        """All keys that topology doesn't have."""
+
+    def frozen(self) -> "Planner":
+        """A copy that nothing changes."""
+
+
 class _Wish(msgspec.Struct, frozen=True):
     """Somebody waits until these keys are settled; no keys: the whole zone."""
 
@@ -75,9 +91,11 @@ class ZoneWriter:
         *,
         fence: ovsdb.Fence,
         check: Callable[[], None],
+        services: Planner,
     ) -> None:
         self._client = client
         self._view = view
+        self._services = services
         self._fence = fence
         self._check = check
         self._wishes: list[_Wish] = []
@@ -150,7 +168,7 @@ class ZoneWriter:
 
     async def _write_keys(self, wanted: Iterable[keys.Key]) -> None:
         view = self._view()
-        parts = {key: plan_key(view, key) for key in self._with_parents(wanted)}
+        parts = {key: plan_key(view, self._services, key) for key in self._with_parents(wanted)}
         previous = {key: self._settled.get(key, row.Plan()) for key in parts}
         operations = ovsdb.diff(union(parts.values()), self._client.replica, previous=union(previous.values()))
         # Should the reply get lost, either plan may stand: the next diff has to look at both.
@@ -159,24 +177,31 @@ class ZoneWriter:
         self._settle(parts)
 
     def _with_parents(self, wanted: Iterable[keys.Key]) -> dict[keys.Key, None]:
-        """The keys, and before a pod its node when that one's switch isn't there yet."""
+        """The keys, each after those whose rows it is a member of, where these aren't there yet."""
         ordered: dict[keys.Key, None] = {}
         pods = self._view().pods
-        for key in wanted:
+
+        def add(key: keys.Key) -> None:
             pod = pods.get(key.pod) if isinstance(key, keys.PodKey) else None
-            if pod is not None and keys.NodeKey(pod.node) not in self._settled:
-                ordered[keys.NodeKey(pod.node)] = None
+            parents = [keys.NodeKey(pod.node)] if pod is not None else self._services.parents_of(key)
+            for parent in parents:
+                if parent not in self._settled and parent not in ordered:
+                    add(parent)
             ordered[key] = None
+
+        for key in wanted:
+            add(key)
         return ordered
 
     async def _write_all(self) -> None:
         began = time.monotonic()
         now = self._view()
         view = msgspec.structs.replace(now, nodes=dict(now.nodes), pods=dict(now.pods))
-        if len(view.nodes) + len(view.pods) > THREAD_ABOVE_KEYS:
-            parts, operations = await asyncio.to_thread(plan_whole, view, self._client.replica.snapshot())
+        if len(view.nodes) + len(view.pods) + len(tuple(self._services.all_keys())) > THREAD_ABOVE_KEYS:
+            world = self._client.replica.snapshot()
+            parts, operations = await asyncio.to_thread(plan_whole, view, self._services.frozen(), world)
         else:
-            parts, operations = plan_whole(view, self._client.replica)
+            parts, operations = plan_whole(view, self._services, self._client.replica)
         metrics.PLAN_SECONDS.observe(time.monotonic() - began)
         await self._transact(operations)
         self._settled.clear()
@@ -201,8 +226,16 @@ class ZoneWriter:
         metrics.ROWS_CHANGED.inc(len(operations))
 
 
-def plan_key(view: ClusterView, key: keys.Key) -> row.Plan:
-    """A key's part of the full plan; nothing for what the view doesn't have."""
+def plan_key(view: ClusterView, services: Planner, key: keys.Key) -> row.Plan:
+    """A key's part of the full plan; nothing for what isn't there."""
+    # A node's or pod's part of it stands on rows of the topology: without these there is nothing to be planned.
+    own = _plan_topology(view, key)
+    if isinstance(key, keys.NodeKey | keys.PodKey) and not own.rows:
+        return own
+    return own + services.plan_key(key)
+
+
+def _plan_topology(view: ClusterView, key: keys.Key) -> row.Plan:
     match key:
         case keys.ConfigKey():
             return plan.plan_cluster(view)
@@ -225,10 +258,17 @@ def union(parts: Iterable[row.Plan]) -> row.Plan:
     return row.Plan(tuple(rows.values()), frozenset(members))
 
 
-def plan_whole(view: ClusterView, world: ovsdb.Replica) -> tuple[dict[keys.Key, row.Plan], list[ovsdb.Op]]:
+def plan_whole(
+    view: ClusterView, services: Planner, world: ovsdb.Replica
+) -> tuple[dict[keys.Key, row.Plan], list[ovsdb.Op]]:
     """Every key's plan, and what makes the world so with nothing else of ours in it."""
-    wanted: list[keys.Key] = [CLUSTER, *map(keys.NodeKey, view.nodes), *map(keys.PodKey, view.pods)]
-    parts = {key: plan_key(view, key) for key in wanted}
+    wanted: list[keys.Key] = [
+        CLUSTER,
+        *map(keys.NodeKey, view.nodes),
+        *map(keys.PodKey, view.pods),
+        *services.all_keys(),
+    ]
+    parts = {key: plan_key(view, services, key) for key in wanted}
     return parts, ovsdb.diff(union(parts.values()), world, prune=ovsdb.is_ours)
 
 

@@ -24,6 +24,7 @@ from ashore.kube.events import publish_event
 from ashore.kube.informer import Informer
 from ashore.kube.kinds import (
     CUSTOM_RESOURCE_DEFINITIONS,
+    ENDPOINT_SLICES,
     EVENTS,
     LEASES,
     NAMESPACES,
@@ -31,6 +32,7 @@ from ashore.kube.kinds import (
     NODES,
     PODS,
     SERVICE_ACCOUNTS,
+    SERVICES,
     Kind,
     ObjectKey,
     T,
@@ -40,12 +42,14 @@ from ashore.kube.transport import Timeouts
 
 __all__ = [
     "CUSTOM_RESOURCE_DEFINITIONS",
+    "ENDPOINT_SLICES",
     "EVENTS",
     "LEASES",
     "NAMESPACES",
     "NETWORK_CONFIGS",
     "NODES",
     "PODS",
+    "SERVICES",
     "SERVICE_ACCOUNTS",
     "AlreadyExists",
     "ApiError",

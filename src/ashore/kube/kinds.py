@@ -74,6 +74,8 @@ SERVICE_ACCOUNTS = Kind("", "v1", "serviceaccounts", objects.ServiceAccount, nam
 NETWORK_CONFIGS = Kind(
     "dpu.ashore.dev", "v1alpha1", "networkconfigs", objects.NetworkConfig, namespaced=False, patched_through="status"
 )
+SERVICES = Kind("", "v1", "services", objects.Service, namespaced=True)
+ENDPOINT_SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", objects.EndpointSlice, namespaced=True)
 CUSTOM_RESOURCE_DEFINITIONS = Kind(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", objects.CustomResourceDefinition, namespaced=False
 )

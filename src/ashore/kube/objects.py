@@ -43,6 +43,7 @@ class ContainerPort(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
 
     container_port: int = 0
     host_port: int = 0
+    host_ip: str = msgspec.field(name="hostIP", default="")
     name: str = ""
     protocol: str = "TCP"
 
@@ -213,3 +214,98 @@ class ServiceAccount(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     """core/v1 ServiceAccount."""
 
     metadata: ObjectMeta
+
+
+class ServicePort(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """core/v1 ServicePort; what it targets is in the endpoint slices."""
+
+    name: str = ""
+    protocol: str = "TCP"
+    port: int = 0
+    node_port: int = 0
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """core/v1 ServiceSpec."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(name="clusterIP", default="")
+    cluster_ips: tuple[str, ...] = msgspec.field(name="clusterIPs", default=())
+    external_ips: tuple[str, ...] = msgspec.field(name="externalIPs", default=())
+    ports: tuple[ServicePort, ...] = ()
+    session_affinity: str = "None"
+    external_traffic_policy: str = ""
+    internal_traffic_policy: str = ""
+
+
+class LoadBalancerIngress(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """core/v1 LoadBalancerIngress; with ``ip_mode`` Proxy its traffic comes by another way."""
+
+    ip: str = ""
+    ip_mode: str = ""
+
+
+class LoadBalancerStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """core/v1 LoadBalancerStatus."""
+
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """core/v1 ServiceStatus."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
+class Service(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """core/v1 Service."""
+
+    metadata: ObjectMeta
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+class EndpointConditions(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """discovery/v1 EndpointConditions; None is "not said": ready, serving as ready, not terminating."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class ForZone(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """discovery/v1 ForZone."""
+
+    name: str
+
+
+class EndpointHints(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """discovery/v1 EndpointHints."""
+
+    for_zones: tuple[ForZone, ...] = ()
+
+
+class Endpoint(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """discovery/v1 Endpoint; of several addresses the first counts."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    node_name: str = ""
+    hints: EndpointHints | None = None
+
+
+class EndpointPort(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """discovery/v1 EndpointPort."""
+
+    name: str | None = None
+    protocol: str | None = None
+    port: int | None = None
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """discovery/v1 EndpointSlice: a part of a service's endpoints, of one family."""
+
+    metadata: ObjectMeta
+    address_type: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] | None = ()
+    ports: tuple[EndpointPort, ...] | None = ()

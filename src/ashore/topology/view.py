@@ -39,6 +39,8 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     host_addresses: tuple[net.Interface, ...] = ()
     """All addresses of the host."""
     gateway: GatewayView | None = None
+    topology_zone: str = ""
+    """Where the node is, as its label says."""
 
 
 class PodView(msgspec.Struct, frozen=True, kw_only=True):

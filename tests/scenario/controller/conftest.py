@@ -116,6 +116,8 @@ class World:
             nodes=kube.Informer(client, kube.NODES),
             pods=kube.Informer(client, kube.PODS),
             configs=kube.Informer(client, kube.NETWORK_CONFIGS),
+            services=kube.Informer(client, kube.SERVICES),
+            slices=kube.Informer(client, kube.ENDPOINT_SLICES),
             northbound=ovsdb.Client(remotes=[self.northbound.remote], database=nb.DATABASE, tables=zone.TABLES),
         )
 
@@ -146,7 +148,7 @@ class World:
         """Doors that run and are loaded, as a standby's are."""
         async with self.api.client() as client:
             doors = self.doors(client)
-            async with running(doors.nodes.run(), doors.pods.run(), doors.configs.run(), doors.northbound.run()):
+            async with running(*(each.run() for each in doors.informers), doors.northbound.run()):
                 async with asyncio.timeout(LIMIT_S):
                     await doors.synced()
                 yield doors
