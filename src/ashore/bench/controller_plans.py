@@ -17,7 +17,7 @@ import msgspec
 from ashore import ovsdb
 from ashore.api import config, names, net
 from ashore.bench import figures
-from ashore.controller import keys, ledger, zone
+from ashore.controller import keys, ledger, service_book, zone
 from ashore.ipam.nodes import NodeShare
 from ashore.ipam.slots import Exhausted, Rejected
 from ashore.ovsdb import values
@@ -95,12 +95,14 @@ class Cluster:
         self.replica = ovsdb.Replica({table: tuple(columns) for table, columns in zone.TABLES.items()}, nb.TABLES)
         self._settled: dict[keys.Key, row.Plan] = {}
         self.ledger.begin(config.parse(SPEC), map(node_record, range(nodes)), ())
+        self.services = service_book.ServiceBook(names.ZONE)
+        self.services.begin(self.ledger.view)
         for index in range(pods):
             self._give(record(index, nodes))
 
     def plan(self) -> list[ovsdb.Op]:
         """Everything, as the leader does at its start and at each prune tick."""
-        self._settled, operations = zone.plan_whole(self.ledger.view, self.replica)
+        self._settled, operations = zone.plan_whole(self.ledger.view, self.services, self.replica)
         return operations
 
     def load(self) -> None:
@@ -120,7 +122,7 @@ class Cluster:
         """Another MAC for a pod: its port differs in place. Nothing keeps it."""
         view = self.ledger.view
         other = msgspec.structs.replace(view.pods[pod], mac=net.Mac("0a:58:00:00:00:01"))
-        planned = zone.plan_key(msgspec.structs.replace(view, pods={pod: other}), keys.PodKey(pod))
+        planned = zone.plan_key(msgspec.structs.replace(view, pods={pod: other}), self.services, keys.PodKey(pod))
         return ovsdb.diff(planned, self.replica, previous=self._settled[keys.PodKey(pod)])
 
     def remove(self, pod: net.PodKey) -> list[ovsdb.Op]:
@@ -138,7 +140,7 @@ class Cluster:
 
     def _settle(self, pod: net.PodKey) -> list[ovsdb.Op]:
         key = keys.PodKey(pod)
-        planned = zone.plan_key(self.ledger.view, key)
+        planned = zone.plan_key(self.ledger.view, self.services, key)
         operations = ovsdb.diff(planned, self.replica, previous=self._settled.pop(key, row.Plan()))
         self._settled[key] = planned
         return operations
