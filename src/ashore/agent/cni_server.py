@@ -165,7 +165,9 @@ def _failed(code: int, msg: str) -> cni.Reply:
 
 def _tell(request: cni.Request, reply: cni.Reply | None, took_s: float) -> None:
     code = -1 if reply is None else reply.error.code if reply.error else 0
-    agent_metrics.CNI_SECONDS.labels(request.command, str(code)).observe(took_s)
+    # A label lives as long as the process, so not every word that somebody sends becomes one.
+    command = request.command if request.command in cni.COMMANDS else "other"
+    agent_metrics.CNI_SECONDS.labels(command, str(code)).observe(took_s)
     why = reply.error.msg if reply is not None and reply.error else "cancelled" if reply is None else ""
     event = log.warning if why else log.info
     event(

@@ -48,7 +48,7 @@ class Records:
         for path in folder.glob("*.json"):
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=Record)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 # The kernel is asked first anyway; a record that can't be read is worth as much as none.
                 log.warning("record-unreadable", path=str(path), why=str(error))
                 continue

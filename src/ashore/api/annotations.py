@@ -141,7 +141,7 @@ class HostAddress(msgspec.Struct, frozen=True, omit_defaults=True):
 def _decode(key: str, text: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Malformed(f"annotation {key}: {error}; value is {text[:120]!r}") from error
 
 
@@ -261,6 +261,11 @@ def decode_node_id(text: str) -> int:
 
 def _interfaces(key: str, cidrs: Iterable[str]) -> tuple[net.Interface, ...]:
     try:
-        return tuple(ipaddress.ip_interface(cidr) for cidr in cidrs)
+        found = tuple(ipaddress.ip_interface(cidr) for cidr in cidrs)
     except ValueError as error:
         raise Malformed(f"annotation {key}: {error}") from error
+    for interface in found:
+        # A scope is free text, and means nothing on another machine.
+        if getattr(interface, "scope_id", None) is not None:
+            raise Malformed(f"annotation {key}: {str(interface)[:80]!r} has a scope; want an address and its length")
+    return found

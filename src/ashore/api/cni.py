@@ -7,6 +7,7 @@ import msgspec
 
 CNI_VERSION = "1.1.0"
 SUPPORTED_VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+COMMANDS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 SOCKET = "/run/ashore/cni.sock"
 ADD_DEADLINE_S = 30.0
 MAX_REQUEST_BYTES = 1 << 20

@@ -227,9 +227,8 @@ def main() -> int:
         output = serve(said)
         status = 0
     except Trouble as trouble:
-        version = said["version"]
         details = f',"details":{quote(trouble.details)}' if trouble.details else ""
-        output = f'{{"cniVersion":{quote(version)},"code":{trouble.code},"msg":{quote(trouble.msg)}{details}}}'
+        output = f'{{"cniVersion":{quote(said["version"])},"code":{trouble.code},"msg":{quote(trouble.msg)}{details}}}'
     except BaseException as error:  # noqa: BLE001 (the runtime can't read a traceback, whatever went wrong)
         told = quote(f"ashore: {type(error).__name__}: {error}")
         output = f'{{"cniVersion":{quote(said["version"])},"code":{INTERNAL},"msg":{told}}}'

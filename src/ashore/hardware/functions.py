@@ -11,9 +11,9 @@ import msgspec
 from ashore.hardware import sysfs
 
 _DEVICES = Path("bus/pci/devices")
-_SLOT = re.compile(r"^[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.([0-7])\Z")
+_SLOT = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.([0-7])")
 _VFIO = "vfio-pci"
-_VIRTFN = re.compile(r"^virtfn(\d{1,5})$")
+_VIRTFN = re.compile(r"virtfn([0-9]{1,5})")
 
 
 class NoPf(sysfs.HardwareError):
@@ -65,7 +65,7 @@ def list_pfs(root: Path) -> tuple[Pf, ...]:
     found = []
     for slot in sysfs.entries(base):
         can_have_vfs = sysfs.text(base / slot / "sriov_totalvfs") and not sysfs.link_name(base / slot / "physfn")
-        if can_have_vfs and _SLOT.match(slot):
+        if can_have_vfs and _SLOT.fullmatch(slot):
             found.append(read_pf(root, slot))
     return tuple(found)
 
@@ -78,7 +78,7 @@ def read_pf(root: Path, pci: str) -> Pf:
         Unreadable: two VFs claim one index, a VF's link leads to no PCI address, and the like.
     """
     here = root / _DEVICES / pci
-    matched = _SLOT.match(pci)
+    matched = _SLOT.fullmatch(pci)
     if matched is None:
         raise NoPf(f"{pci!r} isn't a PCI address such as 0000:03:00.0")
     if not here.exists():
@@ -87,9 +87,9 @@ def read_pf(root: Path, pci: str) -> Pf:
         raise NoPf(f"{here}: this is a VF of {pf}; name its PF")
     vfs = []
     for name in sysfs.entries(here):
-        if found := _VIRTFN.match(name):
+        if found := _VIRTFN.fullmatch(name):
             slot = sysfs.link_name(here / name)
-            if not _SLOT.match(slot):
+            if not _SLOT.fullmatch(slot):
                 raise sysfs.Unreadable(f"{here / name}: doesn't lead to a PCI device; is --sys-root right?")
             driver = sysfs.link_name(root / _DEVICES / slot / "driver")
             vfs.append(Vf(slot, int(found[1]), _netdev(root / _DEVICES / slot), driver))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads small files, links and folders of sysfs; whatever is odd becomes a HardwareError that names the path."""
 
+import os
 from pathlib import Path
 
 _LARGEST_FILE = 65536
@@ -20,10 +21,16 @@ def text(path: Path) -> str:
     A kernel gives EOPNOTSUPP or EINVAL for an attribute that this device doesn't have: that is none, too.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_FILE).decode("ascii", "replace").strip()
+        # Not to wait for a writer, should a pipe stand where a file is expected.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(handle, _LARGEST_FILE).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
 
 
 def number(path: Path) -> int:
@@ -37,9 +44,12 @@ def number(path: Path) -> int:
 
 
 def entries(path: Path) -> tuple[str, ...]:
-    """The names in a folder, sorted; none where there is no folder. Hidden ones aren't sysfs'."""
+    """The names in a folder, sorted; none where there is no folder. Hidden ones aren't sysfs'.
+
+    A name that isn't UTF-8 (a netdev may have one) can't be told to anybody and is none of ours: left out.
+    """
     try:
-        return tuple(sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")))
+        return tuple(sorted(entry.name for entry in path.iterdir() if _is_ours(entry.name)))
     except OSError:
         return ()
 
@@ -53,3 +63,11 @@ def link_name(path: Path) -> str:
         return path.readlink().name
     except OSError:
         return ""
+
+
+def _is_ours(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return not name.startswith(".")

@@ -263,13 +263,17 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def decode_item(kind: Kind[T], raw: msgspec.Raw) -> T | Broken:
     """An object, or what is wrong with it."""
     try:
-        return msgspec.json.decode(raw, type=kind.type)
-    except msgspec.DecodeError as error:
+        item = msgspec.json.decode(raw, type=kind.type)
+    except errors.NOT_AN_ANSWER as error:
         why = str(error)
+    else:
+        return item if item.metadata.name else Broken(None, "", "it has no metadata.name")
     try:
         metadata = msgspec.json.decode(raw, type=_OnlyMeta).metadata
-    except msgspec.DecodeError:
+    except errors.NOT_AN_ANSWER:
         return Broken(None, "", why)
+    if not metadata.name:
+        return Broken(None, metadata.resource_version, why)
     return Broken(ObjectKey(metadata.namespace, metadata.name), metadata.resource_version, why)
 
 
@@ -280,16 +284,21 @@ def _decode(kind: Kind[T], target: str, body: bytes) -> T:
 def _decode_as(expected: type[S], target: str, body: bytes) -> S:
     try:
         return msgspec.json.decode(body, type=expected)
-    except msgspec.DecodeError as error:
+    except errors.NOT_AN_ANSWER as error:
         raise errors.Undecodable(target, f"the server's answer can't be understood: {error}") from error
 
 
 def _failure(target: str, status: int, headers: Mapping[str, str], body: bytes) -> errors.ApiError:
     try:
         fault = msgspec.json.decode(body, type=errors.Fault)
-    except msgspec.DecodeError:
+    except errors.NOT_AN_ANSWER:
         fault = errors.Fault(message=body.decode(errors="replace").strip()[:300])
-    after = headers.get("Retry-After", "")
     return errors.classify(
-        target, msgspec.structs.replace(fault, code=status), retry_after_s=float(after) if after.isdigit() else 0
+        target, msgspec.structs.replace(fault, code=status), retry_after_s=_seconds(headers.get("Retry-After", ""))
     )
+
+
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit()):
+        return 0
+    return min(int(text[:9]), errors.LONGEST_RETRY_AFTER_S)

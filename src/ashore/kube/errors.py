@@ -3,6 +3,11 @@
 
 import msgspec
 
+NOT_AN_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for text that isn't JSON of the wanted shape."""
+LONGEST_RETRY_AFTER_S = 300
+"""No server's word keeps us from asking again for longer than this."""
+
 
 class ApiError(Exception):
     """A request failed. ``target`` names what was asked for; ``message`` is the server's own text."""

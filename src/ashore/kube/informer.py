@@ -7,7 +7,7 @@ import random
 import types
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Never
+from typing import Generic, Never, TypeVar
 
 import msgspec
 import structlog
@@ -17,10 +17,13 @@ from ashore.kube import errors, objects
 from ashore.kube.kinds import Kind, ObjectKey, T, key_of
 
 log = structlog.get_logger(__name__)
+S = TypeVar("S")
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 30.0
+_LEAST_S = 1.0
+"""A server that ends a watch sooner, without an error, is asked again after a wait like one that fails."""
 _STEADY_S = 10.0
 """A watch that held this long shows that the server works; the next failure starts with a short wait again."""
 
@@ -122,7 +125,9 @@ class Informer(Generic[T]):
             began = clock()
             try:
                 await self._follow()
-                continue
+                if clock() - began > _LEAST_S:
+                    continue
+                wait_s = backoff_s * random.uniform(0.5, 1)  # noqa: S311 (spreads load)
             except errors.ApiError as error:
                 wait_s = self._note(error, backoff_s)
             if clock() - began > _STEADY_S:
@@ -174,26 +179,26 @@ class Informer(Generic[T]):
 
     async def _read(self, lines: AsyncIterator[bytes], seen: set[ObjectKey] | None) -> None:
         async for line in lines:
-            event = self._decode_line(line)
+            event = self._decode(line, _WatchEvent)
             if event.type == "BOOKMARK":
-                metadata = msgspec.json.decode(event.object, type=_Bookmark).metadata
+                metadata = self._decode(event.object, _Bookmark).metadata
                 if seen is not None and INITIAL_EVENTS_END in metadata.annotations:
                     self._complete(seen, metadata.resource_version)
                     seen = None
-                self._version = metadata.resource_version
+                self._version = metadata.resource_version or self._version
                 await self._client.transport.refresh()
             elif event.type == "ERROR":
-                fault = msgspec.json.decode(event.object, type=errors.Fault)
+                fault = self._decode(event.object, errors.Fault)
                 raise errors.classify(f"watch of {self.kind.plural}", fault)
             else:
                 self._take(event, seen)
 
-    def _decode_line(self, line: bytes) -> _WatchEvent:
+    def _decode(self, line: bytes | msgspec.Raw, expected: type[S]) -> S:
         try:
-            return msgspec.json.decode(line, type=_WatchEvent)
-        except msgspec.DecodeError as error:
+            return msgspec.json.decode(line, type=expected)
+        except errors.NOT_AN_ANSWER as error:
             # Not even an envelope: what was lost is unknown, so everything is read again.
-            raise errors.Undecodable(f"watch of {self.kind.plural}", f"{error}: {line[:80]!r}") from error
+            raise errors.Undecodable(f"watch of {self.kind.plural}", f"{error}: {bytes(line)[:80]!r}") from error
 
     def _take(self, event: _WatchEvent, seen: set[ObjectKey] | None) -> None:
         item = client_module.decode_item(self.kind, event.object)
@@ -204,7 +209,7 @@ class Informer(Generic[T]):
                 self._skip(item, seen)
             self._version = item.resource_version or self._version
             return
-        self._version = item.metadata.resource_version
+        self._version = item.metadata.resource_version or self._version
         if event.type == "DELETED":
             self._drop(key_of(item), item)
             return
@@ -215,6 +220,9 @@ class Informer(Generic[T]):
     def _complete(self, seen: set[ObjectKey], version: str) -> None:
         for key in (self._store.keys() | self._broken.keys()) - seen:
             self._drop(key)
+        if not version:
+            # Going on from no version would miss the deletions until then.
+            raise errors.Undecodable(f"list of {self.kind.plural}", "the complete state has no resourceVersion")
         self._version = version
         self._is_fresh = False
         before = self.statistics

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong at this door."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class OvsdbError(Exception):
     """Anything that this door raises."""
@@ -47,3 +50,16 @@ class SchemaMismatch(OvsdbError):  # noqa: N818 (a finding, not a fault of ours)
 
 class NotLeader(OvsdbError):  # noqa: N818 (a finding, not a fault of ours)
     """This server isn't the cluster's leader; another one of the remotes is."""
+
+
+class Garbled(OvsdbError):  # noqa: N818 (a finding, not a fault of ours)
+    """The server said something that isn't of the protocol or doesn't follow from what it said before."""
+
+
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Reading foreign data within: whatever its shape makes fail becomes Garbled. Not for calls of others' code."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Garbled(f"the server's {what} can't be understood: {type(error).__name__}: {error}") from error

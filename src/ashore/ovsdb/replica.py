@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ashore.ovsdb import values
+from ashore.ovsdb import errors, values
 from ashore.schema import row
 
 RowValues: TypeAlias = Mapping[str, Any]
@@ -88,16 +88,24 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
         return len(self._views)
 
     def apply(self, updates: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Change]:
-        """Takes <table-updates2> (ovsdb-server(7), 4.1.14) in; returns what changed."""
-        return [change for table, rows in updates.items() for change in self._apply_table(table, rows)]
+        """Takes <table-updates2> (ovsdb-server(7), 4.1.14) in; returns what changed.
+
+        Raises:
+            Garbled: it can't be read, or doesn't follow from what is here; then nothing is taken in.
+        """
+        return self._take(self._read(updates))
 
     def replace(self, updates: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Change]:
         """Takes a full dump in: rows that it doesn't name are gone. Only what differs from before is a change."""
-        changes: list[Change] = []
-        for table, rows in self._rows.items():
-            gone = [uuid for uuid in rows if uuid not in updates.get(table, {})]
-            changes += [Change(table, uuid, self._put(table, uuid, None), None) for uuid in gone]
-        return changes + [change for change in self.apply(updates) if change.old != change.new]
+        named = self._read(updates)
+        stay = {(change.table, change.uuid) for change in named}
+        gone = [
+            Change(table, uuid, old, None)
+            for table, rows in self._rows.items()
+            for uuid, old in rows.items()
+            if (table, uuid) not in stay
+        ]
+        return self._take(gone) + [change for change in self._take(named) if change.old != change.new]
 
     def load(self, rows: Mapping[str, Mapping[row.Uuid, RowValues]]) -> None:
         """Puts rows in as they are, defaults filled: for planners' tests and offline looks."""
@@ -105,7 +113,16 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
             for uuid, columns in content.items():
                 self._put(table, uuid, {**self._defaults[table], **columns})
 
-    def _apply_table(self, table: str, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Change]:
+    def _take(self, changes: list[Change]) -> list[Change]:
+        for change in changes:
+            self._put(change.table, change.uuid, change.new)
+        return changes
+
+    def _read(self, updates: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Change]:
+        with errors.understood("update"):
+            return [change for table, rows in updates.items() for change in self._read_table(table, rows)]
+
+    def _read_table(self, table: str, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Change]:
         have, types, defaults = self._rows[table], self._types[table], self._defaults[table]
         for key, update in rows.items():
             uuid = row.Uuid(key)
@@ -115,11 +132,13 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
                 # Columns of default value are left out by the server.
                 new = defaults | {name: values.decode(types[name], wire) for name, wire in full.items()}
             elif (part := update.get("modify")) is not None:
-                base = defaults if old is None else old
-                new = {**base, **{name: values.merge(types[name], base[name], wire) for name, wire in part.items()}}
-            else:
+                if old is None:
+                    raise ValueError(f"row {uuid} of {table} is modified, and it isn't here")
+                new = {**old, **{name: values.merge(types[name], old[name], wire) for name, wire in part.items()}}
+            elif "delete" in update:
                 new = None
-            self._put(table, uuid, new)
+            else:
+                raise ValueError(f"row {uuid} of {table}: {sorted(update)} is no kind of change")
             if old is not None or new is not None:
                 yield Change(table, uuid, old, new)
 

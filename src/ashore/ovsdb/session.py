@@ -34,6 +34,8 @@ class Session:
         self._database = database
         self._on_changes = on_changes
         self._wire: wire.Wire | None = None
+        self._early: list[list[Any]] | None = None
+        self._latest: list[Any] = []
 
     async def open(
         self, where: remote.Remote, tls: remote.MakeContext | None, *, leader_only: bool, probe_s: float
@@ -51,7 +53,8 @@ class Session:
             await self._wire.call("set_db_change_aware", True)
             await self._watch_server(leader_only=leader_only)
             schema = await self._wire.call("get_schema", self._database)
-            self._use(schema)
+            with errors.understood("schema"):
+                self._use(schema)
         async with asyncio.timeout(_DUMP_S):
             await self._monitor()
 
@@ -70,6 +73,8 @@ class Session:
         if self._wire is None:
             raise errors.NotConnected("there is no session")
         reply: list[Any] = await self._wire.call("transact", self._database, *operations)
+        if not isinstance(reply, list) or not all(item is None or isinstance(item, dict) for item in reply):
+            raise errors.Lost(f"{self._database}: the reply can't be understood; the outcome is unknown")
         return reply
 
     async def _watch_server(self, *, leader_only: bool) -> None:
@@ -77,7 +82,8 @@ class Session:
         found = await self._call("monitor_cond", "_Server", "server", {"Database": [{"columns": columns}]})
         self._leader_only = leader_only
         self._rows: dict[str, dict[str, Any]] = {}
-        self._server_changed(found)
+        with errors.understood("list of databases"):
+            self._server_changed(found)
         if self._own_row is None:
             raise errors.Refused("unknown database", f"the server has no database {self._database}")
 
@@ -125,26 +131,35 @@ class Session:
         requests = {table: [{"columns": list(columns)}] for table, columns in self._data.columns.items()}
         # Updates may follow the reply in one read, before this task runs again: the reply itself must be taken in
         # first, so updates wait in a list until then.
-        self._early: list[list[Any]] | None = []
-        found, last, updates = await self._call(
-            "monitor_cond_since", self._database, "data", requests, self.last_transaction
-        )
+        self._early = []
+        reply = await self._call("monitor_cond_since", self._database, "data", requests, self.last_transaction)
+        try:
+            with errors.understood("monitor reply"):
+                found, last, updates = reply
+            changes = self._data.apply(updates) if found else self._data.replace(updates)
+        except errors.Garbled:
+            self.last_transaction = NO_TRANSACTION
+            raise
         self.resumed = bool(found)
-        self._on_changes(self._data.apply(updates) if found else self._data.replace(updates))
+        self._on_changes(changes)
         self.last_transaction = last
         early, self._early = self._early, None
         for params in early:
             self._updated(params)
 
     def _notified(self, method: str, params: list[Any]) -> None:
-        if method == "update3" and params[0] == "data":
+        if method == "update3" and params[:1] == ["data"]:
             if self._early is not None:
                 self._early.append(params)
             else:
-                self._updated(params)
-        elif method == "update2" and params[0] == "server":
+                try:
+                    self._updated(params)
+                except errors.Garbled as error:
+                    self.close(error)
+        elif method == "update2" and params[:1] == ["server"]:
             try:
-                self._server_changed(params[1])
+                with errors.understood("list of databases"):
+                    self._server_changed(params[1])
             except errors.OvsdbError as error:
                 self.close(error)
         elif method == "monitor_canceled":
@@ -152,8 +167,18 @@ class Session:
             self.close(ConnectionError("the server cancelled the monitor (the database went or was replaced)"))
 
     def _updated(self, params: list[Any]) -> None:
-        _, last, updates = params
-        changes = self._data.apply(updates)
+        try:
+            with errors.understood("update"):
+                _, last, updates = params
+                if params == self._latest:
+                    # Sets change by difference, so the second time would undo the first.
+                    raise ValueError("it came twice")
+            changes = self._data.apply(updates)
+        except errors.Garbled:
+            # What was missed is unknown: the next session reads everything.
+            self.last_transaction = NO_TRANSACTION
+            raise
+        self._latest = params
         self.last_transaction = last
         self._on_changes(changes)
 

@@ -21,6 +21,13 @@ _DEFAULTS: Mapping[str, Atom] = {
     "uuid": "00000000-0000-0000-0000-000000000000",
 }
 
+_ATOM_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "real": (int, float),
+    "boolean": (bool,),
+}
+
 
 def default(column: row.Column) -> Value:
     """What an insert that doesn't name the column gives it."""
@@ -37,11 +44,12 @@ def decode(column: row.Column, wire: Any) -> Any:
         case "scalar":
             return _from_atom(column.key, wire)
         case "set":
-            if column.key == "uuid":
-                return frozenset(atom[1] for atom in _elements(wire))
-            return frozenset(_elements(wire))
+            return frozenset(_from_atom(column.key, atom) for atom in _elements(wire))
         case "map":
-            return {_from_atom(column.key, k): _from_atom(column.value or "string", v) for k, v in wire[1]}
+            tag, pairs = wire
+            if tag != "map":
+                raise ValueError(f"{str(wire)[:60]} where a map is expected")
+            return {_from_atom(column.key, k): _from_atom(column.value or "string", v) for k, v in pairs}
         case _:
             return next((_from_atom(column.key, atom) for atom in _elements(wire)), None)
 
@@ -124,8 +132,12 @@ def _elements(wire: Any) -> list[Any]:
 
 def _from_atom(kind: str, atom: Any) -> Any:
     if kind == "uuid":
-        return atom[1]
-    return float(atom) if kind == "real" else atom
+        tag, text = atom
+        if tag == "uuid" and type(text) is str:
+            return text
+    elif type(atom) in _ATOM_TYPES[kind]:
+        return float(atom) if kind == "real" else atom
+    raise ValueError(f"{str(atom)[:60]} where a value of type {kind} is expected")
 
 
 def _to_atom(kind: str, atom: Any) -> Any:

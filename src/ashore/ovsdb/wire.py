@@ -13,6 +13,7 @@ from ashore.ovsdb import errors
 # Text with no brace outside a string. Possessive, so it is linear; it stops at a brace, or at the quote that opens a
 # string whose end hasn't arrived yet.
 _BRACELESS = re.compile(rb'[^"{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}]*+)*+', re.DOTALL)
+_SPACE = re.compile(rb"[ \t\r\n]*+")
 _OPEN, _QUOTE = ord("{"), ord('"')
 
 
@@ -24,10 +25,14 @@ class Framer:
         self._position = self._depth = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The objects that are complete now."""
+        """The objects that are complete now. Raises ValueError for anything else than an object between objects."""
         self._buffer += data
         objects, start = [], 0
         while True:
+            if self._depth == 0:
+                self._position = cast("re.Match[bytes]", _SPACE.match(self._buffer, self._position)).end()
+                if self._position < len(self._buffer) and self._buffer[self._position] != _OPEN:
+                    raise ValueError(f"{bytes(self._buffer[self._position :][:40])!r} where an object should begin")
             self._position = cast("re.Match[bytes]", _BRACELESS.match(self._buffer, self._position)).end()
             if self._position == len(self._buffer) or self._buffer[self._position] == _QUOTE:
                 break
@@ -85,12 +90,17 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Asyncio's word. What a message's receiver raises is a bug and ends the session with it."""
         self._silent_probes = 0
-        for text in self._framer.feed(data):
+        try:
+            texts = self._framer.feed(data)
+        except ValueError as error:
+            self.close(ConnectionError(f"the server sent what isn't JSON-RPC: {error}"))
+            return
+        for text in texts:
             if self.lost.done():
                 return
             try:
                 message = _decoder.decode(text)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 self.close(ConnectionError(f"the server sent what isn't JSON-RPC: {error}"))
                 return
             self._receive(message)
@@ -135,7 +145,7 @@ class Wire(asyncio.Protocol):
             self._send({"result": message.params, "error": None, "id": message.id})
         elif message.method is not None:
             self._on_notify(message.method, message.params or [])
-        elif isinstance(message.id, int) and (future := self._calls.pop(message.id, None)) and not future.done():
+        elif type(message.id) is int and (future := self._calls.pop(message.id, None)) and not future.done():
             if message.error is None:
                 future.set_result(message.result)
             else:
