@@ -13,7 +13,7 @@ import pytest
 
 from ashore.lab import tools as lab_tools
 
-TIERS = ("unit", "property", "conformance", "scenario", "integration", "interop", "typing", "e2e")
+TIERS = ("unit", "property", "conformance", "scenario", "integration", "interop", "fuzz", "typing", "e2e")
 ROOT = pathlib.Path(__file__).parent
 
 # How long an example takes says how busy the machine is, and nothing about the code.

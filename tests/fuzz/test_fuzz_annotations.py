@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ashore.agent import dpu_claims
+from ashore.agent import bandwidth, dpu_claims
 from ashore.api import annotations
 from ashore.kube import objects
 
@@ -67,9 +67,9 @@ def pod(notes: dict[str, str], uid: str = "u1", created: str = "2026-01-01T00:00
 
 CLAIM = {annotations.CONNECTION_DETAILS: '{"default":{"pfId":"0","vfId":"3","sandboxId":"s"}}'}
 NOTES = st.dictionaries(
-    st.sampled_from([annotations.CONNECTION_DETAILS, annotations.POD_NETWORKS, dpu_claims.INGRESS_BANDWIDTH]), TEXTS
+    st.sampled_from([annotations.CONNECTION_DETAILS, annotations.POD_NETWORKS, bandwidth.INGRESS]), TEXTS
 )
-ENDLESS_LIMIT = CLAIM | {dpu_claims.INGRESS_BANDWIDTH: "9" * 400}
+ENDLESS_LIMIT = CLAIM | {bandwidth.INGRESS: "9" * 400}
 
 
 @given(NOTES)

@@ -56,7 +56,7 @@ class Pf(msgspec.Struct, frozen=True):
 
 def is_address(text: str) -> bool:
     """Whether a text has the form of a PCI address, as sysfs writes it."""
-    return _SLOT.match(text) is not None
+    return _SLOT.fullmatch(text) is not None
 
 
 def list_pfs(root: Path) -> tuple[Pf, ...]:
