@@ -136,11 +136,12 @@ class Replica(Mapping[str, Mapping[row.Uuid, RowValues]]):
                     raise ValueError(f"row {uuid} of {table} is modified, and it isn't here")
                 new = {**old, **{name: values.merge(types[name], old[name], wire) for name, wire in part.items()}}
             elif "delete" in update:
+                if old is None:
+                    raise ValueError(f"row {uuid} of {table} is deleted, and it isn't here")
                 new = None
             else:
                 raise ValueError(f"row {uuid} of {table}: {sorted(update)} is no kind of change")
-            if old is not None or new is not None:
-                yield Change(table, uuid, old, new)
+            yield Change(table, uuid, old, new)
 
     def _put(self, table: str, uuid: row.Uuid, new: RowValues | None) -> RowValues | None:
         """The row is ``new`` from now on; returns what it was."""

@@ -170,8 +170,9 @@ class Session:
         try:
             with errors.understood("update"):
                 _, last, updates = params
-                if params == self._latest:
-                    # Sets change by difference, so the second time would undo the first.
+                # A set changes by difference, so the second time would undo the first. A server that keeps no history
+                # names no transactions: there two changes to and fro look alike.
+                if last != NO_TRANSACTION and params == self._latest:
                     raise ValueError("it came twice")
             changes = self._data.apply(updates)
         except errors.Garbled:

@@ -195,3 +195,16 @@ async def test_a_bug_in_a_subscriber_ends_run(fake: FakeOvsdb) -> None:
     fake.transact(switch("one"))
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(task, 20)
+
+
+async def test_what_goes_to_and_fro_isnt_taken_for_an_update_that_came_twice(server: ovsdb_server.Server) -> None:
+    place = row.row_id("zone", "Logical_Switch", "one")
+    async with ovsdb_server.follow(server.remote) as client:
+        await client.transact([switch("one")])
+        states: list[bool] = []
+        client.subscribe_state(states.append)
+        for _ in range(2):
+            await client.transact([ovsdb.MutateMap("Logical_Switch", place, "external_ids", put={"a": "b"})])
+            await client.transact([ovsdb.MutateMap("Logical_Switch", place, "external_ids", drop=frozenset({"a"}))])
+        assert client.replica["Logical_Switch"][place]["external_ids"] == {}
+        assert states == []
