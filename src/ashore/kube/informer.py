@@ -22,6 +22,8 @@ S = TypeVar("S")
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 30.0
+_FROM_THE_FUTURE = "too large resource version"
+"""What a server says that was restored to a state older than ours (apiserver's storage.NewTooLargeResourceVersionError)."""
 _LEAST_S = 1.0
 """A server that ends a watch sooner, without an error, is asked again after a wait like one that fails."""
 _STEADY_S = 10.0
@@ -142,7 +144,7 @@ class Informer(Generic[T]):
             log.info("watch-list-refused", kind=self.kind.plural, why=error.message)
             self._can_stream_state = False
             return 0
-        if isinstance(error, errors.Gone | errors.Undecodable):
+        if isinstance(error, errors.Gone | errors.Undecodable) or _FROM_THE_FUTURE in error.message.lower():
             self._is_fresh = True
         log.warning("watch-failed", kind=self.kind.plural, why=str(error))
         return max(backoff_s * random.uniform(0.5, 1), error.retry_after_s)  # noqa: S311 (spreads load)
@@ -203,11 +205,15 @@ class Informer(Generic[T]):
     def _take(self, event: _WatchEvent, seen: set[ObjectKey] | None) -> None:
         item = client_module.decode_item(self.kind, event.object)
         if isinstance(item, client_module.Broken):
+            if item.key is None and seen is None:
+                raise errors.Undecodable(f"watch of {self.kind.plural}", f"a change of an unknown object: {item.why}")
             if event.type == "DELETED" and item.key:
                 self._drop(item.key)
             else:
                 self._skip(item, seen)
             self._version = item.resource_version or self._version
+            return
+        if seen is None and not self._is_news(item.metadata.resource_version):
             return
         self._version = item.metadata.resource_version or self._version
         if event.type == "DELETED":
@@ -216,6 +222,15 @@ class Informer(Generic[T]):
         if seen is not None:
             seen.add(key_of(item))
         self._put(item)
+
+    def _is_news(self, version: str) -> bool:
+        """Whether an event follows the last one; versions grow within a watch (KEP-5504 makes their order official)."""
+        if not (_is_number(version) and _is_number(self._version)) or int(version) > int(self._version):
+            return True
+        if version == self._version:
+            return False  # it came twice
+        why = f"version {version} came after {self._version}"
+        raise errors.Undecodable(f"watch of {self.kind.plural}", f"{why}: events are out of order, or state was restored")
 
     def _complete(self, seen: set[ObjectKey], version: str) -> None:
         for key in (self._store.keys() | self._broken.keys()) - seen:
@@ -258,3 +273,7 @@ class Informer(Generic[T]):
     def _tell(self, old: T | None, new: T | None) -> None:
         for callback in tuple(self._subscribers):
             callback(old, new)
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdigit() and len(version) < 20  # noqa: PLR2004 (versions are 64 bits)
