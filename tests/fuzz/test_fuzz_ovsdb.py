@@ -275,7 +275,7 @@ def test_a_server_that_doesnt_answer_is_left(monkeypatch: pytest.MonkeyPatch) ->
         fake.transact(ovsdb.insert(nb.LogicalSwitch(uuid=ONE, name="one")))
         for count in range(4):
             heard = itertools.count()
-            liar.tamper = lambda messages, heard=heard, count=count: [each for each in messages if next(heard) < count]  # type: ignore[misc]
+            liar.tamper = lambda messages, heard=heard, count=count: [each for each in messages if next(heard) < count]
             await fake.restart()
             await ovsdb_server.until(lambda: "TimeoutError" in client.problem, "the client gave up")
             liar.tamper = None

@@ -23,7 +23,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 30.0
 _FROM_THE_FUTURE = "too large resource version"
-"""What a server says that was restored to a state older than ours (apiserver's storage.NewTooLargeResourceVersionError)."""
+"""What a server says that was restored to a state older than ours (apiserver's NewTooLargeResourceVersionError)."""
 _LEAST_S = 1.0
 """A server that ends a watch sooner, without an error, is asked again after a wait like one that fails."""
 _STEADY_S = 10.0
@@ -230,7 +230,9 @@ class Informer(Generic[T]):
         if version == self._version:
             return False  # it came twice
         why = f"version {version} came after {self._version}"
-        raise errors.Undecodable(f"watch of {self.kind.plural}", f"{why}: events are out of order, or state was restored")
+        raise errors.Undecodable(
+            f"watch of {self.kind.plural}", f"{why}: events are out of order, or state was restored"
+        )
 
     def _complete(self, seen: set[ObjectKey], version: str) -> None:
         for key in (self._store.keys() | self._broken.keys()) - seen:
