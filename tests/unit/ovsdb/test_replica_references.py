@@ -36,7 +36,7 @@ def updates(world: ovsdb.Replica, step: tuple[str, row.Uuid, dict[str, frozenset
     table, uuid, content = step
     old = world[table].get(uuid)
     if content is None:
-        return {table: {uuid: {"delete": None}}}
+        return {table: {uuid: {"delete": None}}} if old is not None else {}
     wanted = {name: content[name] for name in COLUMNS[table]}
     columns = nb.TABLES[table].columns
     if old is None:
