@@ -7,7 +7,7 @@ import sys
 import click
 import structlog
 
-from ashore.cli import bench, check, demo, lab, offload, tools
+from ashore.cli import bench, check, demo, lab, offload, soak, tools
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,6 +23,7 @@ def main() -> None:
 
 lab.lab.add_command(tools.tools)
 lab.lab.add_command(demo.command)
+lab.lab.add_command(soak.command)
 main.add_command(lab.lab)
 main.add_command(bench.bench)
 main.add_command(check.command)
