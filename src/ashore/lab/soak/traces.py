@@ -87,7 +87,7 @@ async def _place(lab: hands.Hands, node: spec.Node) -> dict[str, tuple[str, ...]
 
     links = json.loads(await lab.inside(node.name, "ip", "-j", "link", "show"))
     found[f"links of {node.name}"] = tuple(sorted(link["ifname"] for link in links))
-    await lines("files", "find", "/run/ashore", "-type", "f")
+    await lines("files", "sh", "-c", "find /run/ashore -type f 2>/dev/null; true")
     if node.has_kubelet:
         await lines("namespaces", "sh", "-c", "ls /run/netns /var/lib/cni 2>/dev/null; true")
     if node.has_ovs:
