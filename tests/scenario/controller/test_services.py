@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services and their endpoints come, change and go; the northbound database follows."""
 
+import itertools
 from typing import Any, Protocol
+
+import pytest
 
 from ashore import kube
 from ashore.api import annotations
 from ashore.controller import metrics, reign
+from ashore.testing import kube_store
 
 WEB = "Service_default/web_TCP_cluster"
 GATEWAY = (
@@ -29,9 +33,7 @@ class World(Protocol):
 
 def service(world: World, name: str = "web", **spec: Any) -> None:
     base = {"clusterIPs": ["10.96.0.10"], "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}
-    created = "2026-01-01T00:00:00Z" if name == "older" else "2026-02-01T00:00:00Z"
-    metadata = {"name": name, "namespace": "default", "creationTimestamp": created}
-    world.api.put(kube.SERVICES, {"metadata": metadata, "spec": base | spec})
+    world.api.put(kube.SERVICES, {"metadata": {"name": name, "namespace": "default"}, "spec": base | spec})
 
 
 def endpoints(world: World, *addresses: str, name: str = "web", node: str = "host-1") -> None:
@@ -163,17 +165,20 @@ async def test_node_ports_are_one_row_and_a_variable_per_chassis(world: World) -
         }
 
 
-async def test_an_address_that_two_services_claim_is_the_older_ones_and_the_younger_is_told(world: World) -> None:
+async def test_an_address_that_two_services_claim_is_the_older_ones_and_the_younger_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years = itertools.count(2001)
+    monkeypatch.setattr(kube_store, "_now", lambda: f"{next(years)}-01-01T00:00:00Z")
     service(world, "older", clusterIPs=["10.96.0.1"], externalIPs=["198.51.100.7"])
     async with world.leader() as one:
         await world.quiet(one)
-        created = {"creationTimestamp": "2999-01-01T00:00:00Z"}
         base = {
             "clusterIPs": ["10.96.0.2"],
             "externalIPs": ["198.51.100.7"],
             "ports": [{"port": 80, "protocol": "TCP"}],
         }
-        world.api.put(kube.SERVICES, {"metadata": {"name": "younger", "namespace": "default", **created}, "spec": base})
+        world.api.put(kube.SERVICES, {"metadata": {"name": "younger", "namespace": "default"}, "spec": base})
         await world.eventually(lambda: world.all(kube.EVENTS), "an Event says so")
         (event,) = world.all(kube.EVENTS)
         assert event["involvedObject"]["name"] == "younger"
