@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever another half writes into an annotation is a pod's or node's own trouble, told by name."""
 
+import ipaddress
 import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ashore.agent import bandwidth, dpu_claims
-from ashore.api import annotations
-from ashore.kube import objects
+from ashore import kube
+from ashore.agent import bandwidth, dpu_claims, gateway, node_host, peer
+from ashore.api import annotations, names, net
+from ashore.controller import records
+from ashore.kube import client, objects
 
 READERS: dict[str, Callable[[str], object]] = {
     annotations.CONNECTION_DETAILS: annotations.decode_details,
@@ -102,3 +106,72 @@ def test_a_management_port_is_read_or_refused_by_the_nodes_name(text: str) -> No
         dpu_claims.management_function(node)
     except dpu_claims.Wrong as error:
         assert "host-1" in str(error)  # noqa: PT017 (most values may be refused, not all)
+
+
+NODE_NOTES = st.dictionaries(st.sampled_from([*READERS, annotations.FREE_VFS, annotations.ZONE_NAME]), TEXTS)
+SCOPED = 'fd00::1%a \\" b/64'
+
+
+def node(notes: dict[str, str]) -> objects.Node:
+    return objects.Node(metadata=objects.ObjectMeta(name="host-1", annotations=notes))
+
+
+@given(NODE_NOTES)
+@example({annotations.FREE_VFS: "9" * 5000})
+@example({annotations.HOST_CIDRS: f'["{SCOPED}"]'})
+@example({annotations.L3_GATEWAY_CONFIG: json.dumps({"default": {
+    "mode": "shared", "mac-address": "02:00:00:00:00:01", "ip-addresses": ["fd00::1%a b/64", "10.0.0.1/24"],
+    "next-hops": ["fd00::2%a b"], "vlan-id": "9" * 5000}})})  # fmt: skip
+def test_what_a_node_says_of_itself_reaches_the_plan_as_addresses_or_not_at_all(notes: dict[str, str]) -> None:
+    found = node(notes)
+    records.taints(found)
+    record = records.node_record(found, notes.get(annotations.ZONE_NAME, "global"))
+    assert record is not None
+    leg = record.gateway
+    told = [*record.host_addresses, *(leg.addresses + leg.next_hops if leg else ()), *gateway._host_addresses(found)]
+    assert not [each for each in told if "%" in str(each)]
+    assert isinstance(node_host._told_device(found), str)
+
+
+@given(st.dictionaries(st.sampled_from([annotations.CONNECTION_STATUS, annotations.POD_NETWORKS]), TEXTS))
+@example({annotations.CONNECTION_STATUS: '{"default":{"Status":"Error","Reason":null}}'})
+def test_what_a_dpu_says_of_a_pod_is_read_as_far_as_it_can_be(notes: dict[str, str]) -> None:
+    found = pod(notes)
+    assert all(isinstance(reason, str) for reason in records.faults(found))
+    record = records.pod_record(found)
+    assert record is not None
+    assert all(isinstance(each, ipaddress.IPv4Interface | ipaddress.IPv6Interface) for each in record.recorded)
+    assert set(dpu_claims.status_of(found)) == set(records.connection_status(found))
+
+
+class Leases:
+    """An informer that knows one lease or none."""
+
+    def __init__(self, lease: objects.Lease | None) -> None:
+        self.store = {} if lease is None else {kube.key_of(lease): lease}
+
+    def subscribe(self, look: Callable[[Any, Any], None]) -> None:
+        for lease in self.store.values():
+            look(None, lease)
+
+
+LEASE_SPECS = st.fixed_dictionaries(
+    {}, optional={key: LEAVES for key in ("holderIdentity", "leaseDurationSeconds", "renewTime", "acquireTime")}
+)
+
+
+@given(LEASE_SPECS | VALUES, st.sampled_from([0.0, 1.0, 1e4, 1e9]))
+@example({"leaseDurationSeconds": 12, "renewTime": ""}, 0.0)
+@example({"leaseDurationSeconds": -1, "renewTime": "now"}, 0.0)
+def test_only_a_renewed_lease_that_still_lasts_keeps_a_dpu_alive(spec: Any, silent_s: float) -> None:
+    name = names.dpu_lease(net.NodeName("host-1"))
+    body = {"metadata": {"name": name, "namespace": names.LEASE_NAMESPACE}, "spec": spec}
+    item = client.decode_item(kube.LEASES, msgspec.Raw(json.dumps(body).encode()))
+    lease = item if isinstance(item, objects.Lease) else None
+    now = [0.0]
+    informer: Any = Leases(lease)
+    watch = peer.LeaseWatch(informer, "host-1", clock=lambda: now[0])
+    now[0] = silent_s
+    is_promised = lease is not None and lease.spec.renew_time
+    lasts_s = (lease.spec.lease_duration_seconds or 0) if lease and is_promised else 0
+    assert (watch.problem() == "") is (silent_s <= lasts_s and lasts_s > 0)

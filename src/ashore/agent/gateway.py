@@ -227,8 +227,9 @@ def _host_addresses(node: objects.Node) -> tuple[net.Interface, ...]:
     try:
         told = annotations.decode_host_address(notes.get(annotations.PRIMARY_DPU_HOST_ADDR) or "{}")
         more = annotations.decode_string_list(annotations.HOST_CIDRS, notes.get(annotations.HOST_CIDRS) or "[]")
-        found = [ipaddress.ip_interface(text) for text in (told.ipv4, told.ipv6, *sorted(more)) if text]
-    except ValueError:
+        listed = [text for text in (told.ipv4, told.ipv6, *sorted(more)) if text]
+        found = annotations.read_interfaces(annotations.HOST_CIDRS, listed)
+    except annotations.Malformed:
         return ()
     return tuple(dict.fromkeys(each for each in found if not each.ip.is_link_local))
 

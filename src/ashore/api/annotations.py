@@ -182,7 +182,7 @@ def decode_pod_networks(text: str) -> dict[str, PodNetwork]:
     raw = _decode_map(POD_NETWORKS, text, _ReadPodNetwork, "mac_address")
     found = {network: entry.with_lists() for network, entry in raw.items()}
     for entry in found.values():
-        _interfaces(POD_NETWORKS, entry.ip_addresses)
+        read_interfaces(POD_NETWORKS, entry.ip_addresses)
     if names.DEFAULT_NETWORK in found and not found[names.DEFAULT_NETWORK].ip_addresses:
         raise Malformed(f"annotation {POD_NETWORKS}: the default network has no address; value is {text[:120]!r}")
     return found
@@ -223,7 +223,7 @@ def encode_node_subnets(subnets: Mapping[str, Iterable[net.Network]]) -> str:
 def decode_host_address(text: str, key: str = PRIMARY_DPU_HOST_ADDR) -> HostAddress:
     """``primary-dpu-host-addr`` or ``node-primary-ifaddr``. Raises Malformed."""
     address = _decode(key, text, HostAddress)
-    _interfaces(key, [cidr for cidr in (address.ipv4, address.ipv6) if cidr])
+    read_interfaces(key, [cidr for cidr in (address.ipv4, address.ipv6) if cidr])
     return address
 
 
@@ -259,7 +259,8 @@ def decode_node_id(text: str) -> int:
     return int(text)
 
 
-def _interfaces(key: str, cidrs: Iterable[str]) -> tuple[net.Interface, ...]:
+def read_interfaces(key: str, cidrs: Iterable[str]) -> tuple[net.Interface, ...]:
+    """Addresses with their length, as an annotation of this key has them. Raises Malformed."""
     try:
         found = tuple(ipaddress.ip_interface(cidr) for cidr in cidrs)
     except ValueError as error:

@@ -72,9 +72,10 @@ def _gateway(notes: Mapping[str, str], node: net.NodeName) -> GatewayView | None
 
 def _interface(text: str) -> net.Interface | None:
     try:
-        return ipaddress.ip_interface(text)
-    except ValueError:
+        (found,) = annotations.read_interfaces("", [text])
+    except annotations.Malformed:
         return None
+    return found
 
 
 def pod_record(found: objects.Pod) -> PodRecord | None:
@@ -166,7 +167,7 @@ def pod_network(view: PodView) -> annotations.PodNetwork:
 def taints(found: objects.Node) -> tuple[objects.Taint, ...]:
     """The taints that the node should have, by the VF count that its agent tells; as they are where it tells none."""
     text = found.metadata.annotations.get(annotations.FREE_VFS, "")
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 (more than any node has)
         return found.spec.taints
     others = tuple(t for t in found.spec.taints if t.key != names.VFS_EXHAUSTED_TAINT)
     if int(text) > 0:
