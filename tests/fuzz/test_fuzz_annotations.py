@@ -156,7 +156,7 @@ class Leases:
 
 
 LEASE_SPECS = st.fixed_dictionaries(
-    {}, optional={key: LEAVES for key in ("holderIdentity", "leaseDurationSeconds", "renewTime", "acquireTime")}
+    {}, optional=dict.fromkeys(("holderIdentity", "leaseDurationSeconds", "renewTime", "acquireTime"), LEAVES)
 )
 
 

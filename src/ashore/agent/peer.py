@@ -62,7 +62,7 @@ class LeaseWatch:
         # One without a renewal, or without a duration, is nobody's promise.
         duration_s = (lease.spec.lease_duration_seconds or 0) if lease.spec.renew_time else 0
         silent_s = self._clock() - self._changed_at
-        if 0 < duration_s and silent_s <= duration_s:
+        if duration_s > 0 and silent_s <= duration_s:
             return ""
         return (
             f"lease {names.LEASE_NAMESPACE}/{self._name} not renewed for {silent_s:.0f} s (it lasts {duration_s} s): "

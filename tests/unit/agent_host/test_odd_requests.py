@@ -17,7 +17,7 @@ COMMANDS = ["ADD", "ADD", "ADD", "DEL", "CHECK", "GC", "STATUS", "", "add", "\0"
 NETNS = ["/run/netns/pod", "/run/netns/pod2", "", "/etc/passwd", "pod"]
 ARGS = ["", ";", "=", "K8S_POD_NAME", "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web",
         "K8S_POD_NAMESPACE=default;K8S_POD_NAME=odd;K8S_POD_UID=u2", "K8S_POD_NAMESPACE=;K8S_POD_NAME=web"]  # fmt: skip
-VALUES = [None, "", 0, -1, 1.5, True, [], {}, [None], [{}], {"deviceID": 5}, {"deviceID": "0000:03:00.2"},
+VALUES: list[Any] = [None, "", 0, -1, 1.5, True, [], {}, [None], [{}], {"deviceID": 5}, {"deviceID": "0000:03:00.2"},
           "0000:03:00.3", "0000:03:00.3\n", [{"containerID": "s1", "ifname": "eth0"}], {"ips": 5}, {"ips": [None]},
           {"interfaces": [5]}, {"interfaces": {}, "ips": [{"address": "x"}]}, "9.9.9", "0.3.1"]  # fmt: skip
 KEYS = ["deviceID", "runtimeConfig", "prevResult", "cniVersion", VALID, "bandwidth"]
