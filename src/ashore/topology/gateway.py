@@ -24,8 +24,9 @@ HOSTS = {4: "ashore_hosts_v4", 6: "ashore_hosts_v6"}
 _FIELD = {4: "ip4", 6: "ip6"}
 _ANYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
 
-# Cluster router. Own host's NodePorts are balanced on the gateway router, else a host is behind its management port.
-_TO_OWN_NODE_PORT, _TO_OWN_HOST, _BALANCED_TO_HOST = 1012, 1011, 1005
+# Cluster router. Own host's NodePorts are balanced on the gateway router, else a host is behind its management port;
+# to other nodes' hosts the way is over the wire, in spite of their route.
+_TO_OWN_NODE_PORT, _TO_OWN_HOST, _TO_OTHER_HOST = 1012, 1011, 1010
 # Gateway router.
 _BALANCED_FROM_OUTSIDE, _BALANCED_FROM_PODS, _BOUNCE, _UNSERVED = 1004, 1003, 1002, 1001
 
@@ -43,7 +44,6 @@ class _Leg(msgspec.Struct, frozen=True, kw_only=True):
     """All of the host's addresses of this family."""
     cluster: tuple[net.Network, ...]
     services: tuple[net.Network, ...]
-    join: net.Network
     next_hops: tuple[net.Address, ...]
 
 
@@ -110,7 +110,6 @@ def _legs(view: ClusterView, node: NodeView) -> Iterator[_Leg]:
             hosts=tuple(sorted(hosts)),
             cluster=tuple(each.cidr for each in settings.cluster_networks if each.cidr.version == version),
             services=tuple(each for each in settings.service_cidrs if each.version == version),
-            join=join,
             next_hops=tuple(each for each in outside.next_hops if each.version == version),
         )
 
@@ -184,6 +183,10 @@ class _Plan:
     def routes(self, leg: _Leg) -> None:
         """Pods' traffic to the gateway router, and from it to pods, the host's network and the world."""
         self._route(self._cluster, leg.subnet, str(leg.far.ip), policy="src-ip")
+        if self._node.has_management_port:
+            # What gateway routers give back: what any of them balanced, and what the own one doesn't serve.
+            for each in leg.hosts:
+                self._route(self._cluster, ipaddress.ip_network(each.ip), str(leg.management.ip))
         for network in leg.cluster:
             self._route(self._gateway, network, str(leg.near.ip))
         for network in leg.services:
@@ -203,10 +206,8 @@ class _Plan:
         from_node = f'inport == "{names.router_to_switch(self._node.name)}" && {ip}.dst == {own}'
         self._policy(self._cluster, _TO_OWN_NODE_PORT, f"{from_node} && ({node_ports})", leg.far.ip)
         self._policy(self._cluster, _TO_OWN_HOST, from_node, leg.management.ip)
-        # What gateway routers give back: balanced connections, by their source, and what the own one doesn't serve.
-        came_back = f'inport == "{self._cluster_side}"'
-        balanced = f"({ip}.src == {leg.join} || {came_back}) && {ip}.dst == {own}"
-        self._policy(self._cluster, _BALANCED_TO_HOST, balanced, leg.management.ip)
+        other = f'inport == "{names.router_to_switch(self._node.name)}" && {ip}.dst == ${HOSTS[leg.version]}'
+        self._policy(self._cluster, _TO_OTHER_HOST, other, leg.far.ip)
         to_hosts = f"ct_mark.natted == 1 && {ip}.dst == ${HOSTS[leg.version]}"
         pods = _set_of([str(each) for each in leg.cluster])
         outdoor, inside = f'inport == "{self._outdoor}"', f'inport == "{self._inside}"'

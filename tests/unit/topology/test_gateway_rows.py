@@ -94,6 +94,8 @@ def test_routes_lead_out_and_back_and_unserved_services_nowhere() -> None:
     assert told == {
         ("src-ip", "10.244.1.0/24", "100.64.0.6", None),
         ("src-ip", "fd00:10:244:1::/64", "fd98::6", None),
+        ("dst-ip", "172.30.1.1/32", "10.244.1.2", None),
+        ("dst-ip", "fd00:30::1:1/128", "fd00:10:244:1::2", None),
         ("dst-ip", "10.244.0.0/16", "100.64.0.5", None),
         ("dst-ip", "fd00:10:244::/48", "fd98::5", None),
         ("dst-ip", "10.96.0.0/16", "discard", None),
