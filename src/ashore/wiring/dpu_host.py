@@ -67,13 +67,14 @@ def plan_node(view: NodeView) -> LinkPlan:
 
     To the node's own pods the host speaks by its own address: they reach it by that one, and a server of the host that
     doesn't choose its source must answer with the address that it was asked at. The two halves of the subnet stand
-    before the kernel's own route.
+    before the kernel's own route. Balanced connections come from join addresses: the same for their answers.
 
     The MAC is that of the first subnet's address, as the controller expects it.
     """
     addresses = [subnet[2] for subnet in view.subnets]
     gateways = {subnet.version: str(subnet[1]) for subnet in view.subnets}
-    behind = (*view.cluster_networks, *view.service_networks, *view.join_networks)
+    sources = {address.version: str(address) for address in view.host}
+    behind = (*view.cluster_networks, *view.service_networks)
     return LinkPlan(
         name=names.MANAGEMENT_PORT,
         mac=net.mac_of(addresses[0]),
@@ -84,6 +85,11 @@ def plan_node(view: NodeView) -> LinkPlan:
         routes=_first_of_each(
             [
                 *(Route(str(network), gateways[network.version]) for network in behind if network.version in gateways),
+                *(
+                    Route(str(network), gateways[network.version], sources.get(network.version, ""))
+                    for network in view.join_networks
+                    if network.version in gateways
+                ),
                 *(
                     Route(str(half), "", str(address))
                     for address in view.host

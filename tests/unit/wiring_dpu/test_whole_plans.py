@@ -163,7 +163,7 @@ def test_a_management_link_is_planned_whole() -> None:
         routes=(
             dpu_host.Route("10.244.0.0/16", "10.244.3.1", ""),
             dpu_host.Route("10.96.0.0/16", "10.244.3.1", ""),
-            dpu_host.Route("100.64.0.0/16", "10.244.3.1", ""),
+            dpu_host.Route("100.64.0.0/16", "10.244.3.1", "172.30.1.1"),
             dpu_host.Route("10.244.3.0/25", "", "172.30.1.1"),
             dpu_host.Route("10.244.3.128/25", "", "172.30.1.1"),
         ),
