@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import socket
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,11 +50,8 @@ class Request:
     content_type: str = "application/json"
 
 
-async def _end(session: aiohttp.ClientSession) -> None:
-    """Closes a session and its sockets, where aiohttp leaves the latter to the loop's next turns."""
-    await session.close()
-    for _ in range(2):
-        await asyncio.sleep(0)
+_TURNS_TO_CLOSE = 50
+"""How many turns of the loop a pool's end may take; a socket needs about four."""
 
 
 class _Pool:
@@ -64,6 +62,7 @@ class _Pool:
         self._timeouts = timeouts
         self._users = 0
         self._retired = asyncio.Event()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         connector = aiohttp.TCPConnector(
             ssl=identity.tls or True, limit=0, keepalive_timeout=60, socket_factory=self._open_socket
         )
@@ -81,12 +80,29 @@ class _Pool:
         finally:
             self._users -= 1
             if self.is_retired and not self._users:
-                await _end(self.session)
+                await self.end()
 
     async def retire(self) -> None:
         self._retired.set()
         if not self._users:
-            await _end(self.session)
+            await self.end()
+
+    async def end(self) -> None:
+        """Closes the session and its sockets.
+
+        aiohttp leaves a socket under TLS open until its peer has said goodbye, which a dead one never does.
+        """
+        await self.session.close()
+        for opened in self._open():
+            with contextlib.suppress(OSError):  # it was never connected, or its peer closed it
+                opened.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS_TO_CLOSE):
+            if not self._open():
+                break
+            await asyncio.sleep(0)
+
+    def _open(self) -> list[socket.socket]:
+        return [known for known in self._sockets if known.fileno() >= 0]
 
     async def until_retired(self) -> None:
         await self._retired.wait()
@@ -94,6 +110,7 @@ class _Pool:
     def _open_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, *_ = info
         opened = socket.socket(family, kind, protocol)
+        self._sockets.add(opened)
         opened.setblocking(False)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -119,7 +136,7 @@ class Transport:
         """Ends everything, requests in flight too."""
         pool, self._pool = self._pool, None
         if pool:
-            await _end(pool.session)
+            await pool.end()
 
     async def refresh(self) -> None:
         """Takes up changed credentials: new connections use them, idle old ones close, watches end."""

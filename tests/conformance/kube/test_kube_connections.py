@@ -97,6 +97,12 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
 
+    async def until_quiet(self) -> None:
+        """Returns once all connections have ended."""
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0.05)  # closed sockets go with the loop's next turns
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         gate = self._open
@@ -120,6 +126,19 @@ async def test_a_stranger_is_denied_with_the_objects_name(server: Server) -> Non
     async with server.client(user="nobody") as client:
         with pytest.raises(kube.Denied, match=r"namespace stranger: .*nobody"):
             await client.create(kube.NAMESPACES, {"metadata": {"name": "stranger"}})
+
+
+def _open_files() -> int:
+    return sum(1 for _ in pathlib.Path("/proc/self/fd").iterdir())
+
+
+async def test_the_end_of_a_client_closes_sockets_whose_peer_is_silent(server: Server) -> None:
+    async with Proxy(server.url) as proxy:
+        before = _open_files()
+        async with server.client(servers=(proxy.url,)) as client, following(kube.Informer(client, kube.NAMESPACES)):
+            proxy.mute()
+        await proxy.until_quiet()
+        assert _open_files() == before
 
 
 async def test_the_next_server_of_the_list_takes_over(server: Server) -> None:
